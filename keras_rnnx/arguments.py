@@ -1,0 +1,77 @@
+"""Checks of arguments, and their form in a configuration. Written once for all layers and cells."""
+
+import inspect
+
+import keras
+
+
+def config_of(layer, *stop):
+    """The arguments of every `__init__` of a layer's class chain, from the attributes of the same names.
+
+    Args:
+        layer: the layer.
+        *stop: the classes at which the walk up the chain ends.
+    """
+    config = {}
+    for cls in type(layer).__mro__:
+        if cls in stop:
+            break
+        if "__init__" not in vars(cls):
+            continue
+        for name, parameter in inspect.signature(cls.__init__).parameters.items():
+            variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if name != "self" and not variadic:
+                config[name] = serialized(name, getattr(layer, name))
+    return config
+
+
+def serialized(name, value):
+    """One value of a configuration, as plain data."""
+    if name.endswith("activation"):
+        return keras.activations.serialize(value) if value is not None else None
+    for ending, module in (
+        ("_initializer", keras.initializers),
+        ("_regularizer", keras.regularizers),
+        ("_constraint", keras.constraints),
+    ):
+        if name.endswith(ending):
+            return module.serialize(value) if value is not None else None
+    if isinstance(value, (list, tuple)):
+        return [serialized(name, v) for v in value]
+    if hasattr(value, "get_config"):
+        return keras.saving.serialize_keras_object(value)
+    return value
+
+
+def positive(name, value):
+    """`value`, an integer > 0, or a ValueError that says so."""
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise ValueError(f"Expected `{name}` to be an integer > 0. Received: {name}={value!r}")
+    return value
+
+
+def rate(name, value):
+    """`value`, a number in [0, 1), or a ValueError that says so."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"Expected `{name}` in [0, 1). Received: {name}={value!r}")
+    return float(value)
+
+
+def choice(name, value, allowed):
+    """`value`, one of `allowed`, or a ValueError that says so."""
+    if value not in allowed:
+        raise ValueError(f"Expected `{name}` to be one of {allowed}. Received: {name}={value!r}")
+    return value
+
+
+def memory(value):
+    """`value` as `("store", None)`, `("remat", k)` or `("tbptt", k)`, or a ValueError that says so."""
+    kind, k = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, None)
+    if kind == "store" and k is None:
+        return ("store", None)
+    if kind in ("remat", "tbptt") and isinstance(k, int) and not isinstance(k, bool) and k > 0:
+        return (kind, k)
+    raise ValueError(
+        "Expected `memory` to be 'store', ('remat', k) or ('tbptt', k) with an integer k > 0. "
+        f"Received: memory={value!r}"
+    )

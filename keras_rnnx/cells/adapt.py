@@ -1,0 +1,232 @@
+"""Whatever a layer is given as its cell, in the one form that layers walk."""
+
+import dataclasses
+import inspect
+
+import keras
+from keras import ops, tree
+
+from keras_rnnx.cells.base import AbstractCell, Result
+from keras_rnnx.engine import paths
+from keras_rnnx.engine.sequential import Engine
+
+
+def as_cell(cell, dtype=None):
+    """A cell of ours, a Keras cell, or a list of them, as an `AbstractCell`.
+
+    Args:
+        cell: see `RNN`.
+        dtype: the dtype policy of what is made around the cell.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(cell, AbstractCell):
+        return cell
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        cell = cell.cells
+    if isinstance(cell, (list, tuple)):
+        return StackedCells(cell, dtype=dtype)
+    if isinstance(cell, keras.layers.Layer) and hasattr(cell, "state_size"):
+        return KerasCell(cell, dtype=dtype)
+    raise ValueError(
+        "Expected a keras_rnnx cell, a Keras cell (a Layer with `state_size` and `call(inputs, states)`), or a list of "
+        f"cells. Received: {cell!r} of type {type(cell).__name__}"
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class StackedCells(AbstractCell):
+    """Cells on top of each other: each reads the whole sequence of outputs of the one before it.
+
+    Args:
+        cells: a list of cells.
+    """
+
+    def __init__(self, cells, **kwargs):
+        super().__init__(**kwargs)
+        if not cells:
+            raise ValueError(f"Expected at least one cell. Received: {cells!r}")
+        self.cells = [as_cell(cell, self.dtype_policy) for cell in cells]
+
+    @property
+    def casts_inputs(self):
+        """As the first cell."""
+        return self.cells[0].casts_inputs
+
+    @property
+    def state_size(self):
+        """The state sizes of each cell."""
+        return [cell.state_size for cell in self.cells]
+
+    @property
+    def output_size(self):
+        """That of the last cell."""
+        return self.cells[-1].output_size
+
+    @property
+    def state_dtype(self):
+        """That of the last cell."""
+        return self.cells[-1].state_dtype
+
+    def get_initial_state(self, batch_size=None):
+        """The initial states of each cell."""
+        return [cell.get_initial_state(batch_size=batch_size) for cell in self.cells]
+
+    def build(self, input_shape):
+        """Builds each cell on the outputs of the one before it."""
+        for cell in self.cells:
+            if not cell.built:
+                cell.build(input_shape)
+                cell.built = True
+            input_shape = (*tree.flatten(input_shape)[:1], cell.output_size)
+        self.built = True
+
+    def check(self):
+        """Tries one step of each cell."""
+        for cell in self.cells:
+            cell.check()
+
+    def check_inputs(self, shapes):
+        """As the first cell."""
+        self.cells[0].check_inputs(shapes)
+
+    def path(self, how):
+        """The paths of the cells, where they differ one after the other."""
+        chosen = [cell.path(how) for cell in self.cells]
+        names = list(dict.fromkeys(p.name for p in chosen))
+        return paths.Path(" + ".join(names), "; ".join(dict.fromkeys(p.why for p in chosen)))
+
+    def read(self, x, state, how):
+        """Reads layer by layer, so that each projects its whole input at once."""
+        state, states, final = list(state), [], []
+        for i, cell in enumerate(self.cells):
+            last = i + 1 == len(self.cells)
+            emit = how.emit if last or how.emit == "states" else "outputs"
+            count = len(tree.flatten(cell.state_size))
+            mine, state = state[:count], state[count:]
+            result = cell.read(x, mine, dataclasses.replace(how, emit=emit))
+            final += result.final
+            states += result.states or []
+            if not last:
+                x = ops.cast(result.outputs, self.compute_dtype)
+        return Result(result.output, final, result.outputs, states or None)
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class KerasCell(AbstractCell):
+    """A Keras cell object under the engine.
+
+    Its step is a black box, so its inputs are projected in the loop and the gradients of its weights are summed there;
+    masks, resets, memory modes and compilation are the engine's. The output need not be a state.
+
+    Args:
+        cell: a Keras layer with `state_size` and `call(inputs, states)`.
+    """
+
+    casts_inputs = False
+
+    def __init__(self, cell, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = cell
+        rates = {n: getattr(cell, n, 0) for n in ("dropout", "recurrent_dropout")}
+        if hasattr(cell, "get_dropout_mask") and any(rates.values()):
+            raise ValueError(
+                f"Expected a Keras cell without dropout, whose masks live on the cell; use the cell of the same name "
+                f"from keras_rnnx. Received: {type(cell).__name__} with {rates}"
+            )
+        parameters = inspect.signature(cell.call).parameters
+        self._takes = {name: name in parameters for name in ("training", "constants")}
+        self._engines = {}
+
+    @property
+    def state_size(self):
+        """That of the cell."""
+        return self.cell.state_size
+
+    @property
+    def output_size(self):
+        """That of the cell; by Keras' rule the first state's where the cell does not say."""
+        size = getattr(self.cell, "output_size", None)
+        return tree.flatten(self.cell.state_size)[0] if size is None else size
+
+    def build(self, input_shape):
+        """Builds the cell."""
+        if not self.cell.built:
+            self.cell.build(input_shape)
+            self.cell.built = True
+        self.built = True
+
+    def get_initial_state(self, batch_size=None):
+        """That of the cell, or zeros."""
+        if hasattr(self.cell, "get_initial_state"):
+            return self.cell.get_initial_state(batch_size=batch_size)
+        return tree.map_structure(
+            lambda n: ops.zeros((batch_size, n), self.state_dtype), self.state_size
+        )
+
+    def path(self, how):
+        """The `Path` that `read` takes."""
+        return paths.choose(None, [], how.unroll)
+
+    def _engine(self, training, constants):
+        key = (training, constants is not None)
+        if key not in self._engines:
+            self._engines[key] = Engine(self._step(*key))
+        return self._engines[key]
+
+    def _step(self, training, constants):
+        """The cell as a pure step; the output rides in front of the states."""
+        kwargs = {"training": training} if self._takes["training"] else {}
+        structure = self.get_initial_state(1)
+
+        def step(x, multiply, vectors, output, *state):
+            del multiply, output
+            state = tree.pack_sequence_as(structure, list(state))
+            more = {"constants": vectors["constants"]} if constants else {}
+            (output, new), _ = self.cell.stateless_call(
+                vectors["trainable"], vectors["fixed"], x, state, **kwargs, **more
+            )
+            return [ops.cast(a, self.state_dtype) for a in (output, *tree.flatten(new))]
+
+        return step
+
+    def read(self, x, state, how, constants=None):
+        """Reads a sequence; see `AbstractCell.read`."""
+        if constants is not None and not self._takes["constants"]:
+            raise ValueError(
+                f"Expected a cell whose `call` takes `constants`. Received: {type(self.cell).__name__}"
+            )
+        steps, batch = ops.shape(tree.flatten(x)[0])[:2]
+
+        def with_output(states):
+            size = self.output_size
+            size = (size,) if isinstance(size, int) else tuple(size)
+            states = [ops.cast(s, self.state_dtype) for s in tree.flatten(states)]
+            return [ops.zeros((batch, *size), self.state_dtype), *states]
+
+        vectors = {
+            "trainable": [ops.convert_to_tensor(v) for v in self.cell.trainable_variables],
+            "fixed": [ops.convert_to_tensor(v) for v in self.cell.non_trainable_variables],
+        }
+        if constants is not None:
+            vectors["constants"] = constants
+        flow = {
+            "x": x,
+            "state": with_output(state),
+            "weights": {},
+            "vectors": vectors,
+            "reset_state": [] if how.resets is None else with_output(self.get_initial_state(batch)),
+        }
+        count = len(flow["state"])
+        emit = {"last": (), "outputs": (0,), "states": tuple(range(count))}[how.emit]
+        walk = how.walk(emit=emit, compiled=self.path(how).name == "xla loop")
+        made = self._engine(how.training, constants).run(
+            flow, {"slots": how.flags(steps), "fixed": {}}, walk
+        )
+        return Result(
+            output=made["final"][0],
+            final=list(made["final"][1:]),
+            outputs=made["emit"][0] if made["emit"] else None,
+            states=made["emit"][1:] if how.emit == "states" else None,
+        )

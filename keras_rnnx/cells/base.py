@@ -1,0 +1,114 @@
+"""The interface between layers and cells."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_rnnx.arguments import config_of
+from keras_rnnx.engine.sequential import Walk
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a layer wants a sequence read: time-major flags, and what to return.
+
+    Attributes:
+        mask: (T, B) bool or None; False keeps the state.
+        resets: (T, B) bool or None; True marks the first step of a document: the state becomes the cell's own initial
+            state there, or, read in reverse, at the last step of the document before.
+        reverse: read from the last step to the first; results stay aligned to time.
+        emit: `"last"`, `"outputs"` (the output at every step) or `"states"` (every state at every step).
+        training: whether dropout and zoneout draw.
+        unroll: write the loop out.
+        memory: `"store"`, `("remat", k)` or `("tbptt", k)`.
+        clip: bound of the gradient that enters each earlier step, or None.
+    """
+
+    mask: object = None
+    resets: object = None
+    reverse: bool = False
+    emit: str = "last"
+    training: bool = False
+    unroll: bool = False
+    memory: object = "store"
+    clip: float | None = None
+
+    def flags(self, steps):
+        """What the engine needs at each step besides the inputs: mask, resets, where tbptt cuts."""
+        resets = self.resets
+        if resets is not None and self.reverse:  # a document that starts at t ends, read backwards, before t - 1
+            resets = ops.concatenate([resets[1:], ops.zeros_like(resets[:1])])
+        flags = {"mask": self.mask, "reset": resets}
+        if self.memory[0] == "tbptt":
+            done = ops.arange(steps)
+            done = steps - 1 - done if self.reverse else done
+            flags["cut"] = (done % self.memory[1] == 0) & (done > 0)
+        return {name: flag for name, flag in flags.items() if flag is not None}
+
+    def walk(self, **more):
+        """The engine's static view of this reading."""
+        return Walk(
+            reverse=self.reverse,
+            unroll=self.unroll,
+            save=self.training,
+            remat=self.memory[1] if self.memory[0] == "remat" else None,
+            clip=self.clip,
+            **more,
+        )
+
+
+@dataclasses.dataclass
+class Result:
+    """What reading a sequence gives.
+
+    Attributes:
+        output: (B, O), the output after the last valid step.
+        final: the final states.
+        outputs: (T, B, O), or None where only the last was asked for.
+        states: every state as (T, B, ...), or None unless asked for.
+    """
+
+    output: object
+    final: list
+    outputs: object = None
+    states: object = None
+
+
+class AbstractCell(keras.layers.Layer):
+    """The interface between a layer and whatever it steps: our cells, Keras' cells, stacks of both.
+
+    A subclass has `state_size`, `output_size`, `get_initial_state(batch_size)` and `read(x, state, how)`.
+
+    Class attributes:
+        casts_inputs: whether all inputs are one tensor of features, cast to the compute dtype.
+    """
+
+    casts_inputs = True
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+
+    @property
+    def state_dtype(self):
+        """The dtype of the carried states: the compute dtype, but at least float32."""
+        half = self.compute_dtype in ("float16", "bfloat16")
+        return "float32" if half else self.compute_dtype
+
+    def check(self):
+        """Called once, after building: raises where the cell cannot work."""
+
+    def check_inputs(self, shapes):
+        """Called at each call with the static shapes of the inputs: raises where they do not fit."""
+
+    def read(self, x, state, how):
+        """Reads a sequence x (T, B, D) from a flat list of states, as a `Reading` says; returns a `Result`."""
+        raise NotImplementedError
+
+    def path(self, how):
+        """The `Path` that `read` takes."""
+        raise NotImplementedError
+
+    def get_config(self):
+        """The arguments of every `__init__` of the class chain, from the attributes of the same names."""
+        return {**super().get_config(), **config_of(self, AbstractCell)}

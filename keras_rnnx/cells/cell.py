@@ -1,0 +1,381 @@
+"""The base of cells that are equations: weights from names, options, and the way from inputs to states."""
+
+import functools
+
+import keras
+from keras import ops
+
+from keras_rnnx.arguments import choice, positive, rate
+from keras_rnnx.cells import reading, structures
+from keras_rnnx.cells.base import AbstractCell
+from keras_rnnx.engine import paths, products
+from keras_rnnx.engine.gates import activate, normalize
+from keras_rnnx.engine.sequential import Engine
+
+NORMALIZATIONS = (None, "layer", "rms")
+
+
+class Cell(AbstractCell):
+    r"""One step of a recurrence, written as equations; everything else is inherited.
+
+    A subclass names its gates and states and writes `step`. The base class makes the weights, projects a whole sequence
+    at once, and gives the engine, masks, dropout, zoneout, normalization, structures, saving and Keras' cell protocol.
+
+    Class attributes:
+        GATES: names of the gates, in the storage order of the columns of `kernel` (D, G*H) and `bias` (G*H,).
+        RECURRENT_GATES: those with a recurrent product, in the storage order of `recurrent_kernel` (H, G*H).
+            Default: all of `GATES`.
+        STATES: names of the states; the first one is the output.
+        CANDIDATES: the gates to which `activate` applies `activation`; the others get `recurrent_activation`.
+        MATRICES: names of further matrices (H, H): weight `<name>_kernel`, product `u.<name>(h)`.
+        VECTORS: names of vectors (H,) that a step reads as `u.<name>`.
+
+    Args:
+        units: int > 0, H, the size of every state.
+        activation: activation of the candidate gates and of the output. Default tanh.
+        recurrent_activation: activation of the other gates. Default sigmoid.
+        use_bias: bool, whether there is a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: initializers. An orthogonal start is drawn in
+            float32 whatever the dtype, and block by block in a structured matrix.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: regularizers.
+        kernel_constraint, recurrent_constraint, bias_constraint: constraints.
+        dropout: rate in [0, 1) of a mask (B, D) on the inputs, one for a whole sequence.
+        recurrent_dropout: rate in [0, 1) of a mask on the left operand of each recurrent product.
+        recurrent_dropout_mode: `"sequence"`, one mask for all steps (Gal & Ghahramani, 2016), or `"step"`, a new one at
+            each step.
+        zoneout: rate in [0, 1), or one for each state: the chance that a unit keeps its old value (Krueger et al.,
+            2017). At inference the expectation: \(p\,s + (1-p)\,s_{new}\).
+        normalization: None, `"layer"` or `"rms"`: each gate of the projected input and of the recurrent product is
+            normalized by itself and scaled by a gain.
+        recurrent_structure: `"dense"`, `"diagonal"` (\(u \odot h\)), `"block"` (`recurrent_blocks` blocks on the
+            diagonal) or `"low_rank"` (\(U = A B\) of rank `recurrent_rank`).
+        recurrent_blocks: int that divides `units`, for `"block"`.
+        recurrent_rank: int <= `units`, for `"low_rank"`.
+        learn_initial_state: bool, whether the initial state is a weight, started at zero.
+        seed: int or None, for dropout and zoneout.
+
+    Raises:
+        ValueError: at construction if an argument is out of range; at build if `step` returns other states than
+            `STATES` or reads a variable directly.
+    """
+
+    GATES = ""
+    RECURRENT_GATES = None
+    STATES = "h"
+    CANDIDATES = ""
+    MATRICES = ""
+    VECTORS = ""
+
+    def __init__(
+        self,
+        units,
+        *,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        recurrent_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        recurrent_dropout_mode="sequence",
+        zoneout=0.0,
+        normalization=None,
+        recurrent_structure="dense",
+        recurrent_blocks=None,
+        recurrent_rank=None,
+        learn_initial_state=False,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = positive("units", units)
+        self.activation = keras.activations.get(activation)
+        self.recurrent_activation = keras.activations.get(recurrent_activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.dropout = rate("dropout", dropout)
+        self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
+        self.recurrent_dropout_mode = choice(
+            "recurrent_dropout_mode", recurrent_dropout_mode, ("sequence", "step")
+        )
+        self.zoneout = zoneout
+        self.normalization = choice("normalization", normalization, NORMALIZATIONS)
+        self.recurrent_structure = choice(
+            "recurrent_structure", recurrent_structure, structures.STRUCTURES
+        )
+        self.recurrent_blocks = recurrent_blocks
+        self.recurrent_rank = recurrent_rank
+        self.learn_initial_state = bool(learn_initial_state)
+        self.seed = seed
+        self.gates = tuple(self.GATES.split())
+        recurrent = self.GATES if self.RECURRENT_GATES is None else self.RECURRENT_GATES
+        self.recurrent_gates = tuple(recurrent.split())
+        self.states = tuple(self.STATES.split())
+        self.rates = self._checked_zoneout(zoneout)
+        self._products = {}  # name -> {key: weight}
+        self._vectors = {}  # name -> weight
+        self._initial = []
+        self._operands = None
+        if self.dropout or self.recurrent_dropout or any(self.rates):
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        step = functools.partial(reading.engine_step, self)
+        self.engine = Engine(step, self.recurrent_gates)
+
+    def _checked_zoneout(self, zoneout):
+        given = list(zoneout) if isinstance(zoneout, (list, tuple)) else [zoneout] * len(self.states)
+        if len(given) != len(self.states):
+            raise ValueError(
+                f"Expected `zoneout` to be one rate or one for each state of {self.states}. "
+                f"Received: zoneout={zoneout!r}"
+            )
+        return tuple(rate("zoneout", z) for z in given)
+
+    # ---- weights ----
+
+    def state_sizes(self):
+        """The size of each state, in the order of `STATES`. Default: `units` for each."""
+        return [self.units] * len(self.states)
+
+    @property
+    def state_size(self):
+        """Keras' cell protocol: an int for one state, else a list."""
+        sizes = self.state_sizes()
+        return sizes[0] if len(sizes) == 1 else sizes
+
+    @property
+    def output_size(self):
+        """Keras' cell protocol: the size of the output, that of the first state."""
+        return self.state_sizes()[0]
+
+    def build(self, input_shape):
+        """Makes `kernel`, `recurrent_kernel`, `bias`, and what MATRICES, VECTORS and the options ask for."""
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(
+                f"Expected the last axis of the inputs to be known. Received: shape {input_shape}"
+            )
+        width = len(self.gates) * self.units
+        self.kernel = self.new_weight("kernel", (features, width))
+        self.add_matrix(
+            "recurrent",
+            (self.state_sizes()[0], len(self.recurrent_gates) * self.units),
+            structure=self.recurrent_structure,
+        )
+        self.build_bias(width)
+        if self.normalization:
+            self.kernel_gain = self.add_weight(name="kernel_gain", shape=(width,), initializer="ones")
+            self.add_vector("recurrent_gain", (len(self.recurrent_gates) * self.units,), "ones")
+        for name in self.MATRICES.split():
+            self.add_matrix(name, (self.units, self.units))
+        for name in self.VECTORS.split():
+            self.add_vector(name)
+        if self.learn_initial_state:
+            self._initial = [
+                self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros")
+                for name, size in zip(self.states, self.state_sizes(), strict=True)
+            ]
+        self.built = True
+
+    def build_bias(self, width):
+        """Makes `bias` (G*H,), which `project` adds. A cell with another bias overrides this."""
+        self.bias = self.new_weight("bias", (width,)) if self.use_bias else None
+
+    def new_weight(self, name, shape, initializer=None):
+        """A weight with the initializer, regularizer and constraint of its role: kernel, bias or recurrent."""
+        role = "recurrent" if name not in ("kernel", "bias") else name
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer or getattr(self, f"{role}_initializer"),
+            regularizer=getattr(self, f"{role}_regularizer"),
+            constraint=getattr(self, f"{role}_constraint"),
+        )
+
+    def add_matrix(self, name, shape, bias=False, structure="dense"):
+        """Adds a matrix whose product a step takes as `u.<name>(left)`; weight `<name>_kernel`.
+
+        Args:
+            name: str.
+            shape: (size of the left operand, width of the product).
+            bias: bool, whether a bias `<name>_bias` is added to the product.
+            structure: see `recurrent_structure`.
+        """
+        made = {}
+        wanted = structures.shapes(structure, *shape, self.recurrent_blocks, self.recurrent_rank)
+        for key, (suffix, part) in wanted.items():
+            initializer = structures.Structured(self.recurrent_initializer, key)
+            made[key] = self.new_weight(f"{name}_kernel{suffix}", part, initializer)
+            setattr(self, f"{name}_kernel{suffix}", made[key])
+        if bias:
+            made["bias"] = self.add_weight(
+                name=f"{name}_bias",
+                shape=(shape[1],),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+            setattr(self, f"{name}_bias", made["bias"])
+        self._products[name] = made
+
+    def add_vector(self, name, shape=None, initializer="zeros"):
+        """Adds a vector that a step reads as `u.<name>`; shape (H,) unless given."""
+        weight = self.add_weight(name=name, shape=shape or (self.units,), initializer=initializer)
+        setattr(self, name, weight)
+        self._vectors[name] = weight
+
+    def get_initial_state(self, batch_size=None):
+        """The states before the first step, (B, H) each: zeros, or the learned ones."""
+        if self._initial:
+            rows = [ops.cast(w, self.state_dtype)[None] for w in self._initial]
+            return [ops.broadcast_to(r, (batch_size, r.shape[-1])) for r in rows]
+        return [ops.zeros((batch_size, n), self.state_dtype) for n in self.state_sizes()]
+
+    # ---- equations ----
+
+    def project(self, x):
+        """x W + b for rows x (..., D), all steps at once; returns (..., G*H)."""
+        projected = products.apply({"kernel": self._cast(self.kernel)}, x, x.dtype)
+        if self.normalization:
+            projected = normalize(
+                projected, self._cast(self.kernel_gain), self.normalization, len(self.gates)
+            )
+        bias = self.input_bias()
+        return projected if bias is None else projected + bias
+
+    def input_bias(self):
+        """The bias that `project` adds, in the compute dtype, or None."""
+        return None if self.bias is None else self._cast(self.bias)
+
+    def step(self, x, u, *state):
+        """The equations of one step: a pure function.
+
+        Args:
+            x: `Gates`, the projected input of the step, each gate (B, H).
+            u: `Recurrent`, the recurrent products and the vectors.
+            *state: the old states (B, H), in the order of `STATES`.
+
+        Returns:
+            The new state, or a tuple of the new states.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `step(self, x, u, *state)`")
+
+    def activate(self, gates):
+        """Each gate of `Gates` with its activation, in storage order: see `CANDIDATES`."""
+        candidates = self.CANDIDATES.split()
+        return activate(
+            gates,
+            [self.activation if g in candidates else self.recurrent_activation for g in gates.names],
+        )
+
+    def readout(self, h):
+        """The output made from the first state, for all steps at once. Default: the state itself."""
+        return h
+
+    # ---- the way through the engine ----
+
+    def check(self):
+        """Tries one step on zeros."""
+        self.operands
+
+    def check_inputs(self, shapes):
+        """The number of features must be that of the kernel."""
+        if self.built and shapes[0][-1] != self.kernel.shape[0]:
+            raise ValueError(
+                f"Expected {self.kernel.shape[0]} input features. Received: shape {shapes[0]}"
+            )
+
+    def _cast(self, weight):
+        return ops.cast(weight, self.compute_dtype)
+
+    @property
+    def operands(self):
+        """The width of the left operand of each recurrent product of a step, in the order of use."""
+        if self._operands is None:
+            self._operands = tuple(reading.tried_step(self))
+        return self._operands
+
+    def weights_of_products(self):
+        """The weights of each recurrent product, in the compute dtype."""
+        weights = {
+            name: {key: self._cast(w) for key, w in parts.items()}
+            for name, parts in self._products.items()
+        }
+        bias = self.recurrent_bias()
+        if bias is not None and not self.normalization:
+            weights["recurrent"]["bias"] = self._cast(bias)
+        return weights
+
+    def values_of_vectors(self):
+        """The vectors that a step reads, in the state dtype."""
+        vectors = {name: ops.cast(w, self.state_dtype) for name, w in self._vectors.items()}
+        bias = self.recurrent_bias()
+        if bias is not None and self.normalization:
+            vectors["recurrent_bias"] = ops.cast(bias, self.state_dtype)
+        return vectors
+
+    def fused_weights(self):
+        """kernel (G*H, D), recurrent_kernel (G*H, H) and both biases (G*H,), in torch's order of gates."""
+        order = {"lstm": "i f g o", "gru": "r z n"}.get(self.fused()[0], self.GATES).split()
+        weights = self.weights_of_products()["recurrent"]
+        zero = ops.zeros((len(self.gates) * self.units,), self.compute_dtype)
+        bias = self.input_bias()
+        biases = [zero if bias is None else bias, weights.get("bias", zero)]
+        rows = [ops.transpose(self._cast(self.kernel)), ops.transpose(weights["kernel"]), *biases]
+        if tuple(order) == self.gates:
+            return rows
+        return [
+            ops.concatenate([ops.split(w, len(order))[self.gates.index(g)] for g in order])
+            for w in rows
+        ]
+
+    @property
+    def matrices(self):
+        """The names of the recurrent products."""
+        return tuple(self._products)
+
+    def recurrent_bias(self):
+        """The bias (G*H,) that is added to the recurrent product itself, or None."""
+        return None
+
+    def fused(self):
+        """The backend's own kernel that computes the same equations: (kind, what in the configuration it lacks)."""
+        return None, []
+
+    def path(self, how):
+        """The `Path` that `read` takes for a `Reading`."""
+        kind, missing = self.fused()
+        return paths.choose(kind, [*missing, *reading.obstacles(self, how)], how.unroll)
+
+    def read(self, x, state, how):
+        """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
+        return reading.read(self, x, state, how)
+
+    def call(self, inputs, states, training=False):
+        """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states.
+
+        Raises:
+            ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
+        """
+        random = self.dropout or self.recurrent_dropout or any(self.rates)
+        if training and random:
+            raise ValueError(
+                f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
+                "of a whole sequence. Received: a single training step from another layer"
+            )
+        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        return reading.single_step(self, inputs, states)

@@ -1,0 +1,174 @@
+"""From a cell's equations to the engine: draws, flags, and the step between plain arrays."""
+
+import functools
+
+import keras
+from keras import ops
+
+from keras_rnnx.cells.base import Result
+from keras_rnnx.engine import products
+from keras_rnnx.engine.backends import backend
+from keras_rnnx.engine.gates import Gates, Recurrent, normalize
+from keras_rnnx.engine.sequential import Walk, transition
+
+
+class NoVariables(keras.StatelessScope):
+    """A scope in which reading a variable is an error: `step` must get its weights from `u`."""
+
+    def get_current_value(self, variable):
+        """Raises, naming the variable."""
+        raise ValueError(
+            f"`step` reads the variable {variable.path!r}. The engine must see every weight that a step uses, or its "
+            "gradient would be lost: declare it (VECTORS, MATRICES, `add_vector` or `add_matrix`) and read it from `u`."
+        )
+
+
+def engine_step(cell, x, multiply, vectors, *state):
+    """`cell.step` between plain arrays: names the gates, normalizes the products, adds a bias after that."""
+    if cell.normalization:
+        multiply = functools.partial(_normalized, cell, multiply, vectors)
+    u = Recurrent(cell.recurrent_gates, cell.matrices, vectors, multiply)
+    new = cell.step(Gates(x, cell.gates), u, *state)
+    new = list(new) if isinstance(new, (list, tuple)) else [new]
+    return [n.array if isinstance(n, Gates) else n for n in new]
+
+
+def _normalized(cell, multiply, vectors, name, gates, left):
+    value = multiply(name, gates, left)
+    if name != "recurrent":
+        return value
+    names = ("recurrent_gain", "recurrent_bias")
+    parts = {n: vectors[n] for n in names if n in vectors}
+    parts = products.columns(parts, cell.recurrent_gates, gates)
+    count = len(gates or cell.recurrent_gates)
+    value = normalize(value, parts["recurrent_gain"], cell.normalization, count)
+    return value + parts["recurrent_bias"] if "recurrent_bias" in parts else value
+
+
+def _multiplier(cell, widths=None):
+    weights = cell.weights_of_products()
+
+    def multiply(name, gates, left):
+        if widths is not None:
+            widths.append(left.shape[-1])
+        part = products.columns(weights[name], cell.recurrent_gates, gates)
+        return products.apply(part, left, cell.state_dtype)
+
+    return multiply
+
+
+def tried_step(cell):
+    """Runs one step on zeros; returns the width of the left operand of each recurrent product.
+
+    Raises:
+        ValueError: if `step` returns other states than `STATES` announces, or reads a variable.
+    """
+    widths, sizes, dtype = [], cell.state_sizes(), cell.state_dtype
+    multiply, vectors = _multiplier(cell, widths), cell.values_of_vectors()
+    rows = ops.zeros((2, cell.kernel.shape[0]), cell.compute_dtype)
+    x = ops.cast(cell.project(rows), dtype)
+    with NoVariables():
+        new = engine_step(cell, x, multiply, vectors, *[ops.zeros((2, n), dtype) for n in sizes])
+    shapes, expected = [tuple(n.shape) for n in new], [(2, n) for n in sizes]
+    if shapes != expected:
+        raise ValueError(
+            f"Expected `step` of {type(cell).__name__} to return the states {cell.states} of "
+            f"shapes {expected} for a batch of 2. Received: shapes {shapes}"
+        )
+    return widths
+
+
+def single_step(cell, inputs, states):
+    """One step at inference, outside the engine: Keras' cell protocol."""
+    flow = {"vectors": cell.values_of_vectors()}
+    slot = {"x": cell.project(ops.cast(inputs, cell.compute_dtype))}
+    states = [ops.cast(s, cell.state_dtype) for s in states]
+    walk = Walk(zoneout=cell.rates)
+    new = transition(cell.engine, walk, flow, {"fixed": {}}, slot, states, _multiplier(cell))
+    return ops.cast(cell.readout(new[0]), cell.compute_dtype), new
+
+
+def read(cell, x, state, how):
+    """Reads a sequence x (T, B, D) from a list of states; returns a `Result`."""
+    if how.training and cell.dropout:
+        ones = ops.ones((1, *ops.shape(x)[1:]), x.dtype)
+        x = x * keras.random.dropout(ones, cell.dropout, seed=cell.seed_generator)
+    path = cell.path(how)
+    if path.name == "torch fused":
+        return _read_fused(cell, x, state, how)
+    steps, batch = ops.shape(x)[:2]
+    flow = {
+        "x": cell.project(x),
+        "state": [ops.cast(s, cell.state_dtype) for s in state],
+        "weights": cell.weights_of_products(),
+        "vectors": cell.values_of_vectors(),
+        "reset_state": cell.get_initial_state(batch) if how.resets is not None else [],
+    }
+    data = {"slots": how.flags(steps), "fixed": {}}
+    if how.training:
+        _draw(cell, data, steps, batch)
+    every = tuple(range(len(cell.states)))
+    walk = how.walk(
+        emit={"last": (), "outputs": (0,), "states": every}[how.emit],
+        compiled=path.name == "xla loop",
+        zoneout=cell.rates if any(cell.rates) else (),
+    )
+    made = cell.engine.run(flow, data, walk)
+    return Result(
+        output=cell.readout(made["final"][0]),
+        final=list(made["final"]),
+        outputs=cell.readout(made["emit"][0]) if made["emit"] else None,
+        states=made["emit"] if how.emit == "states" else None,
+    )
+
+
+def _draw(cell, data, steps, batch):
+    """Draws the masks of recurrent dropout and zoneout for a whole sequence."""
+    if cell.recurrent_dropout:
+        each_step = cell.recurrent_dropout_mode == "step"
+        lead = (steps, batch) if each_step else (batch,)
+        data["slots" if each_step else "fixed"]["keep"] = [
+            keras.random.dropout(
+                ops.ones((*lead, n), cell.state_dtype),
+                cell.recurrent_dropout,
+                seed=cell.seed_generator,
+            )
+            for n in cell.operands
+        ]
+    if any(cell.rates):
+        data["slots"]["zoneout"] = [
+            keras.random.uniform((steps, batch, n), seed=cell.seed_generator) < p
+            for n, p in zip(cell.state_sizes(), cell.rates, strict=True)
+            if p
+        ]
+
+
+def obstacles(cell, how):
+    """What a backend's own whole-sequence kernel does not do, among what is asked for: a list of names."""
+    found = {
+        "masks": how.mask is not None,
+        "resets": how.resets is not None,
+        "all states at every step": how.emit == "states" and len(cell.states) > 1,
+        "recurrent_dropout": how.training and cell.recurrent_dropout,
+        "zoneout": any(cell.rates),
+        "normalization": cell.normalization,
+        f"recurrent_structure={cell.recurrent_structure!r}": cell.recurrent_structure != "dense",
+        f"memory={how.memory!r}": how.memory != "store",
+        "recurrent_clip": how.clip is not None,
+        f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
+    }
+    return [name for name, asked in found.items() if asked]
+
+
+def _read_fused(cell, x, state, how):
+    kind, _ = cell.fused()
+    x = ops.flip(x, 0) if how.reverse else x
+    state = [ops.cast(s, cell.state_dtype) for s in state]
+    outputs, final = backend.fused(kind)(x, state, *cell.fused_weights())
+    outputs = ops.flip(outputs, 0) if how.reverse else outputs
+    return Result(
+        output=cell.readout(final[0]),
+        final=final,
+        outputs=cell.readout(outputs) if how.emit != "last" else None,
+        states=[outputs] if how.emit == "states" else None,
+    )

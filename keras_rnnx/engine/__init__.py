@@ -1,0 +1,1 @@
+"""The engine: pure functions that walk a sequence, on every backend."""

@@ -1,0 +1,80 @@
+"""The JAX backend: `lax.scan`, `jax.vjp`, `jax.custom_vjp`, `jax.jit`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NAME = "jax"
+
+
+def compiles():
+    """Whether regions are compiled, and by what."""
+    return "xla"
+
+
+def device():
+    """The kind of device that runs the engine: `cpu`, `gpu` or `tpu`."""
+    return jax.default_backend()
+
+
+def fused(kind):
+    """The backend's own kernel for a whole sequence: none here."""
+    del kind
+    return None
+
+
+def scan(body, carry, slots, length=None, reverse=False):
+    """See `engine.backends`. The length is always static here."""
+    del length
+    return jax.lax.scan(body, carry, slots, reverse=reverse)
+
+
+def vjp(function, primals):
+    """See `engine.backends`."""
+    outputs, pull, aux = jax.vjp(function, primals, has_aux=True)
+    return outputs, aux, lambda cotangents: pull(cotangents)[0]
+
+
+def local_vjp(function, pull):
+    """See `engine.backends`."""
+    call = jax.custom_vjp(function)
+    call.defvjp(lambda args: (function(args), args), lambda args, dout: (pull(args, dout),))
+    return call
+
+
+def custom_vjp(primal, forward, backward, save):
+    """See `engine.backends`. JAX itself calls `forward` only where a gradient is wanted."""
+    del save
+
+    def forward_and_arguments(*args):
+        outputs, saved = forward(*args)
+        return outputs, (args, saved)
+
+    function = jax.custom_vjp(primal)
+    function.defvjp(forward_and_arguments, lambda kept, dout: (*backward(*kept, dout), None))
+    return function
+
+
+class Region:
+    """`function` under `jax.jit`, so that an eager call runs compiled too."""
+
+    def __init__(self, function, compiled=True):
+        self._function = jax.jit(function) if compiled else function
+
+    def __call__(self, *args):
+        return self._function(*args)
+
+
+def matmul(left, right, dtype):
+    """`left @ right` in the dtype of `right`, accumulated and returned in `dtype`."""
+    return jnp.matmul(left.astype(right.dtype), right, preferred_element_type=dtype)
+
+
+def bucket(slots):
+    """JAX shapes are static: nothing to pad."""
+    return slots, None
+
+
+def known(tensor):
+    """The values of an array as a NumPy array where they are known now, else None."""
+    return None if isinstance(tensor, jax.core.Tracer) else np.asarray(tensor)

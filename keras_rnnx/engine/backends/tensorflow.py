@@ -1,0 +1,224 @@
+"""The TensorFlow backend: `tf.while_loop` inside a region that XLA compiles.
+
+A region is one `tf.function(jit_compile=True)` whose arguments and results are dense tensors. It compiles inside
+whatever surrounds it (eager code, a graph, a model compiled as a whole). No gradient is taken through it: forward and
+backward are two regions joined by `tf.custom_gradient`, so no TensorList ever crosses an edge.
+"""
+
+import contextlib
+
+import tensorflow as tf
+from keras import tree
+
+NAME = "tensorflow"
+
+_PLAIN = []
+
+
+@contextlib.contextmanager
+def plain_loops():
+    """Within this context, newly traced regions are plain TensorFlow loops, for converters that refuse XLA."""
+    _PLAIN.append(True)
+    try:
+        yield
+    finally:
+        _PLAIN.pop()
+
+
+def compiles():
+    """Whether regions are compiled, and by what."""
+    return None if _PLAIN else "xla"
+
+
+def device():
+    """The kind of device that runs the engine: `cpu` or `gpu`."""
+    return "gpu" if tf.config.list_logical_devices("GPU") else "cpu"
+
+
+def fused(kind):
+    """The backend's own kernel for a whole sequence: none here."""
+    del kind
+    return None
+
+
+def scan(body, carry, slots, length=None, reverse=False):
+    """See `engine.backends`. With `length`, a scalar, only the first `length` slots are visited."""
+    flat_slots = tree.flatten(slots)
+    flat_carry = [tf.convert_to_tensor(c) for c in tree.flatten(carry)]
+    size = flat_slots[0].shape[0]
+    size = tf.shape(flat_slots[0])[0] if size is None else size
+    steps = size if length is None else length
+    structure = {}
+
+    def flat_body(carry_now, slot):
+        new, results = body(
+            tree.pack_sequence_as(carry, carry_now), tree.pack_sequence_as(slots, slot)
+        )
+        structure["results"] = results
+        return tree.flatten(new), tree.flatten(results)
+
+    traced = tf.function(flat_body, autograph=False).get_concrete_function(
+        [tf.TensorSpec(c.shape, c.dtype) for c in flat_carry],
+        [tf.TensorSpec(s.shape[1:], s.dtype) for s in flat_slots],
+    )
+    specs = traced.structured_outputs[1]
+    arrays = [tf.TensorArray(s.dtype, size, element_shape=s.shape) for s in specs]
+
+    def step(i, carry_now, arrays):
+        t = steps - 1 - i if reverse else i
+        new, results = traced(carry_now, [s[t] for s in flat_slots])
+        for now, start in zip(new, flat_carry, strict=True):
+            now.set_shape(start.shape)
+        arrays = [a.write(t, r) for a, r in zip(arrays, results, strict=True)]
+        return i + 1, new, arrays
+
+    _, flat_carry, arrays = tf.while_loop(
+        lambda i, *_: i < steps,
+        step,
+        (0, flat_carry, arrays),
+        maximum_iterations=size,
+        parallel_iterations=1,
+    )
+    results = tree.pack_sequence_as(structure["results"], [a.stack() for a in arrays])
+    return tree.pack_sequence_as(carry, list(flat_carry)), results
+
+
+def vjp(function, primals):
+    """See `engine.backends`."""
+    flat = [tf.identity(p) for p in tree.flatten(primals)]
+    with tf.GradientTape() as tape:
+        tape.watch(flat)
+        outputs, aux = function(tree.pack_sequence_as(primals, flat))
+
+    def pull(cotangents):
+        gradients = tape.gradient(
+            tree.flatten(outputs),
+            flat,
+            output_gradients=tree.flatten(cotangents),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return tree.pack_sequence_as(primals, gradients)
+
+    return outputs, aux, pull
+
+
+def local_vjp(function, pull):
+    """See `engine.backends`."""
+
+    def call(args):
+        structure = {}
+
+        @tf.custom_gradient
+        def run(*flat):
+            args_now = tree.pack_sequence_as(args, list(flat))
+            outputs = structure["outputs"] = function(args_now)
+
+            def gradient(*cotangents):
+                cotangents = tree.pack_sequence_as(outputs, list(cotangents))
+                return tree.flatten(pull(args_now, cotangents))
+
+            return [tf.identity(o) for o in tree.flatten(outputs)], gradient
+
+        outputs = run(*tree.flatten(args))
+        return tree.pack_sequence_as(structure["outputs"], list(outputs))
+
+    return call
+
+
+def custom_vjp(primal, forward, backward, save):
+    """See `engine.backends`.
+
+    TensorFlow does not say whether a gradient will be asked for, so `save` does: without it the forward pass stores
+    nothing and a gradient, should one be wanted all the same, runs it again.
+    """
+
+    def call(*args):
+        structure = {}
+
+        def pull(saved, cotangents, *flat):
+            args_now = tree.pack_sequence_as(args, list(flat))
+            saved = saved if save else forward(*args_now)[1]
+            cotangents = tree.pack_sequence_as(structure["outputs"], list(cotangents))
+            return tree.flatten(backward(args_now, saved, cotangents))
+
+        @tf.custom_gradient
+        def run(*flat):
+            flat = [tf.stop_gradient(a) for a in flat]  # no tape may look into a region
+            args_now = tree.pack_sequence_as(args, flat)
+            outputs, saved = forward(*args_now) if save else (primal(*args_now), None)
+            structure["outputs"] = outputs
+
+            def gradient(*cotangents):
+                gradients = _once(pull, saved, cotangents, flat)
+                return [*gradients, *[None] * len(tree.flatten(args[-1]))]
+
+            return tree.flatten(outputs), gradient
+
+        flat = [tf.convert_to_tensor(a) for a in tree.flatten(args)]
+        outputs = run(*flat)
+        return tree.pack_sequence_as(structure["outputs"], list(outputs))
+
+    return call
+
+
+def _once(pull, saved, cotangents, flat):
+    """The gradients by `pull`, which refuse to be differentiated once more."""
+    count = len(cotangents)
+
+    @tf.custom_gradient
+    def run(*values):
+        values = [tf.stop_gradient(v) for v in values]
+
+        def again(*_):
+            raise NotImplementedError(
+                "Expected a first-order gradient: the compiled engine on TensorFlow has no second-order gradient. "
+                "Use the JAX backend for that. Received: a gradient of a gradient"
+            )
+
+        return pull(saved, values[:count], *values[count:]), again
+
+    return run(*cotangents, *flat)
+
+
+class Region:
+    """`function` as one XLA program for each set of shapes, or, where XLA may not be used, as a plain graph."""
+
+    def __init__(self, function, compiled=True):
+        self._function = function
+        self._compiled = compiled
+        self._graph = tf.function(function, jit_compile=compiled or None, autograph=False)
+
+    def __call__(self, *args):
+        if tf.inside_function() and not self._compiled:
+            return self._function(*args)
+        return self._graph(*args)
+
+
+def matmul(left, right, dtype):
+    """`left @ right` in the dtype of `right`, returned in `dtype`."""
+    return tf.cast(tf.matmul(tf.cast(left, right.dtype), right), dtype)
+
+
+def bucket(slots):
+    """Pads a time axis of unknown length to the next of a few lengths, four to an octave.
+
+    Returns:
+        The padded slots and the true length, a scalar; or the slots and None where the length is static.
+    """
+    first = tree.flatten(slots)[0]
+    if first.shape[0] is not None and tf.inside_function():
+        return slots, None
+    length = tf.shape(first)[0]
+    grains = tf.constant([2**k for k in range(20)])
+    grain = tf.reduce_max(tf.where(4 * grains < length, grains, 1))
+    extra = -length % grain
+
+    def pad(a):
+        return tf.pad(a, [[0, extra]] + [[0, 0]] * (len(a.shape) - 1))
+
+    return tree.map_structure(pad, slots), length
+
+
+def known(tensor):
+    """The values of a tensor as a NumPy array where they are known now, else None."""
+    return tensor.numpy() if hasattr(tensor, "numpy") else None

@@ -1,0 +1,90 @@
+"""Masks, lengths and resets: checked, brought to one form, and put in reading order."""
+
+import keras
+from keras import ops
+
+from keras_rnnx.engine.backends import backend
+
+
+def checked(name, value, shape):
+    """`value` as a boolean (B, T) tensor, or None.
+
+    Args:
+        name: the argument's name, for the error.
+        value: None, or booleans (or 0 and 1) of shape (B, T); a trailing axis of size 1 is dropped.
+        shape: the shape of the inputs, (B, T, ...).
+
+    Raises:
+        ValueError: if the shape is another one.
+    """
+    if value is None:
+        return None
+    value = ops.convert_to_tensor(value)
+    checked_shape(name, value, shape)
+    if len(value.shape) == 3:
+        value = ops.squeeze(value, -1)
+    return ops.cast(value, "bool")
+
+
+def checked_shape(name, value, shape):
+    """Raises unless `value` is None or of shape (B, T) or (B, T, 1), as far as shapes are known."""
+    if value is None:
+        return
+    received = tuple(value.shape)
+    expected = tuple(shape[:2])
+    flags = received[:2] if len(received) == 3 and received[2] == 1 else received
+    if len(flags) != 2 or any(
+        a is not None and b is not None and a != b for a, b in zip(flags, expected, strict=True)
+    ):
+        raise ValueError(
+            f"Expected `{name}` of shape (batch, time) = {expected}. Received: shape {received}"
+        )
+
+
+def from_lengths(lengths, shape):
+    """The mask (B, T) of sequences that are valid up to their length.
+
+    Args:
+        lengths: integers (B,), 0 <= length <= T.
+        shape: (B, T) of the inputs, static or dynamic entries.
+
+    Raises:
+        ValueError: if the rank or dtype is wrong, or (where values are known) a length is negative or above T.
+    """
+    lengths = ops.convert_to_tensor(lengths)
+    if len(lengths.shape) != 1 or "int" not in keras.backend.standardize_dtype(lengths.dtype):
+        raise ValueError(
+            "Expected `lengths` of shape (batch,) and an integer dtype. "
+            f"Received: shape {tuple(lengths.shape)}, dtype {lengths.dtype}"
+        )
+    values = backend.known(lengths)
+    if values is not None and isinstance(shape[1], int) and values.size:
+        low, high = values.min(), values.max()
+        if low < 0 or high > shape[1]:
+            raise ValueError(
+                f"Expected 0 <= lengths <= time = {shape[1]}. Received: lengths from {low} to {high}"
+            )
+    return ops.arange(shape[1])[None, :] < ops.cast(lengths, "int32")[:, None]
+
+
+def reading_order(mask):
+    """For each position (B, T), the position that holds the same rank counted from the other end.
+
+    The valid steps of a row swap places, first with last; masked positions stay. Applying it twice changes nothing.
+    """
+    valid = ops.cast(mask, "int32")
+    rank = ops.cumsum(valid, axis=1) - 1
+    last = ops.sum(valid, axis=1, keepdims=True) - 1
+    positions = ops.arange(ops.shape(mask)[1])[None, :] + 0 * valid
+    by_rank = ops.argsort(ops.where(mask, positions, positions + ops.shape(mask)[1]), axis=1)
+    partner = ops.take_along_axis(by_rank, ops.maximum(last - rank, 0), axis=1)
+    return ops.where(mask, partner, positions)
+
+
+def reorder(outputs, mask):
+    """Outputs (B, T, ...) of a reversed walk, aligned to time, in the order in which they were made."""
+    if mask is None:
+        return ops.flip(outputs, axis=1)
+    order = reading_order(mask)
+    order = ops.reshape(order, (*ops.shape(order), *[1] * (len(outputs.shape) - 2)))
+    return ops.take_along_axis(outputs, order, axis=1)

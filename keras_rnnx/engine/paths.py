@@ -1,0 +1,39 @@
+"""The rule that chooses how a sequence is walked, from configuration and shapes alone."""
+
+import dataclasses
+
+from keras_rnnx.engine.backends import backend
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """A way of walking a sequence.
+
+    Attributes:
+        name: `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`.
+        why: why it was chosen, and what a faster one would need.
+    """
+
+    name: str
+    why: str
+
+
+def choose(kernel, obstacles, unroll):
+    """The path of one recurrent layer.
+
+    Args:
+        kernel: the kind of a backend's own whole-sequence kernel that computes the same equations, or None.
+        obstacles: what in the layer's configuration or call rules that kernel out: a list of strings.
+        unroll: whether the loop is to be written out.
+    """
+    if unroll:
+        return Path("unrolled", "unroll=True writes the loop out; a compiled loop is faster to build and to run")
+    if backend.NAME == "torch":
+        if kernel is None:
+            return Path("python loop", "torch has no fused kernel for this cell")
+        if obstacles:
+            return Path("python loop", f"torch's fused kernel does not have {', '.join(obstacles)}")
+        return Path("torch fused", f"torch's own {kernel} kernel computes this configuration")
+    if backend.compiles():
+        return Path("xla loop", "one compiled loop, weight gradients batched after it")
+    return Path("plain loop", "inside plain_loops(): a graph without XLA, for converters")

@@ -1,0 +1,360 @@
+r"""The sequential engine: one loop, with a gradient of its own, for every cell.
+
+The weights are the same at every step, so their gradients need no loop. Write \(u_{k,t} = l_{k,t} U_k\) for the k-th
+recurrent product of step t. The forward loop stores the states and the products. The backward loop takes the
+vector-Jacobian product of one step in which each product is *its saved value plus a perturbation that is zero*: the
+cotangent of the perturbation is exactly \(\delta u_{k,t}\), and the left operands \(l_{k,t}\) are collected on the way.
+After the loop, each matrix gets its gradient in one product over all T*B rows,
+\(\delta U_k = \sum_t l_{k,t}^\top \delta u_{k,t}\). Vectors that a step reads are summed in the loop.
+
+Data flow: `flow` holds what has a gradient, `data` what has none.
+
+    flow: x (tree of (T, ...)), state [...], weights {name: {...}}, vectors {name: ...}, reset_state [...]
+    data: slots {mask (T, B), reset (T, B), zoneout [(T, B, H)], keep [(T, B, H)], cut (T,)}, fixed {keep [(B, H)]},
+          length ()
+"""
+
+import dataclasses
+import functools
+
+from keras import ops, tree
+
+from keras_rnnx.engine import products
+from keras_rnnx.engine.backends import backend, unrolled
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """How a sequence is walked: everything static about one run of the engine.
+
+    Attributes:
+        emit: indices of the states that are returned at every step.
+        reverse: walk from the last step to the first.
+        unroll: write the loop out.
+        compiled: run as a compiled region.
+        save: store in the forward pass what the gradient needs.
+        remat: keep only every k-th state and recompute the others; None keeps all.
+        clip: bound of the gradient entering each earlier step; None for no bound.
+        zoneout: rate for each state; draws in `data` decide in training. () for none.
+    """
+
+    emit: tuple = ()
+    reverse: bool = False
+    unroll: bool = False
+    compiled: bool = True
+    save: bool = True
+    remat: int | None = None
+    clip: float | None = None
+    zoneout: tuple = ()
+
+    @property
+    def scan(self):
+        """The loop: the backend's own or one written out."""
+        scan = unrolled.scan if self.unroll else backend.scan
+        return functools.partial(scan, reverse=self.reverse)
+
+    @property
+    def back(self):
+        """The same walk the other way."""
+        return dataclasses.replace(self, reverse=not self.reverse)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A recurrent product of a step, as the backward loop finds it.
+
+    Attributes:
+        name: which matrix.
+        gates: which of its gates; None for all.
+        state: the index of the state that is the left operand as it stands; None where a left operand is collected.
+        as_x: whether the product's cotangent is that of x, so that it is kept once for both.
+    """
+
+    name: str
+    gates: tuple | None
+    state: int | None
+    as_x: bool = False
+
+
+class Engine:
+    """Runs one pure `step` over a sequence and differentiates it.
+
+    Args:
+        step: `step(x, multiply, vectors, *state) -> [state, ...]`, a pure function; `multiply(name, gates, left)` makes
+            a recurrent product.
+        gates: names of the gates of the main recurrent product, in storage order.
+    """
+
+    def __init__(self, step, gates=()):
+        self.step = step
+        self.gates = tuple(gates)
+        self._functions = {}
+        self.asked = {}  # for each walk, the products that one step asks for
+
+    def run(self, flow, data, walk):
+        """Walks the sequence.
+
+        Returns:
+            dict: `emit`, the wanted states as (T, B, H), and `final`, the last state of each.
+        """
+        steps = ops.shape(tree.flatten(flow["x"])[0])[0]
+        padded = bool(walk.remat)
+        slots = {"x": flow["x"], "slots": data["slots"]}
+        data = dict(data)
+        if walk.remat:
+            slots = _whole_segments(slots, steps, walk.remat)
+        elif walk.compiled and not walk.unroll:
+            slots, length = backend.bucket(slots)
+            padded = length is not None
+            if padded:
+                data["length"] = length
+        flow, data = {**flow, "x": slots["x"]}, {**data, "slots": slots["slots"]}
+        outputs = self._function(walk)(flow, data)
+        if padded:
+            outputs = {**outputs, "emit": [a[:steps] for a in outputs["emit"]]}
+        return outputs
+
+    def _function(self, walk):
+        if walk not in self._functions:
+            compiled = walk.compiled and not walk.unroll
+            primal = backend.Region(functools.partial(_primal, self, walk), compiled)
+            forward = backend.Region(functools.partial(_forward, self, walk), compiled)
+            loop = backend.Region(functools.partial(_backward, self, walk), compiled)
+            backward = functools.partial(_gradients, self, walk, loop)
+            self._functions[walk] = backend.custom_vjp(primal, forward, backward, save=walk.save)
+        return self._functions[walk]
+
+
+def _whole_segments(slots, steps, size):
+    """Pads time to a multiple of the segment with masked steps."""
+    batch = ops.shape(tree.flatten(slots["x"])[0])[1]
+    extra = -steps % size
+    mask = slots["slots"].get("mask")
+    mask = ops.ones((steps, batch), "bool") if mask is None else mask
+    slots = {**slots, "slots": {**slots["slots"], "mask": mask}}
+
+    def pad(a):
+        return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
+
+    return tree.map_structure(pad, slots)
+
+
+def _segments(slots, size):
+    return tree.map_structure(lambda a: ops.reshape(a, (-1, size, *ops.shape(a)[1:])), slots)
+
+
+def _joined(slots):
+    return tree.map_structure(lambda a: ops.reshape(a, (-1, *ops.shape(a)[2:])), slots)
+
+
+# ---- one step ----
+
+
+def _rows(flags, like):
+    """Flags (B,) shaped to select rows of a state (B, ...)."""
+    return ops.reshape(flags, (-1, *[1] * (len(like.shape) - 1)))
+
+
+def transition(engine, walk, flow, data, slot, state, multiply):
+    """All that happens in one step: reset, the cell's equations, zoneout, mask."""
+    if "reset" in slot:
+        state = [
+            ops.where(_rows(slot["reset"], s), r, s)
+            for s, r in zip(state, flow["reset_state"], strict=True)
+        ]
+    x = tree.map_structure(lambda a: ops.cast(a, state[0].dtype), slot["x"])
+    keep = slot.get("keep", data["fixed"].get("keep"))
+    count = iter(range(len(keep or ())))
+
+    def dropped(name, gates, left):
+        return multiply(name, gates, left * keep[next(count)] if keep else left)
+
+    new = engine.step(x, dropped, flow["vectors"], *state)
+    draws = iter(slot["zoneout"]) if "zoneout" in slot else None
+    for i, rate in enumerate(walk.zoneout):
+        if rate and draws is not None:
+            new[i] = ops.where(next(draws), state[i], new[i])
+        elif rate:
+            new[i] = rate * state[i] + (1 - rate) * new[i]
+    if "mask" in slot:
+        new = [ops.where(_rows(slot["mask"], s), n, s) for n, s in zip(new, state, strict=True)]
+    return new
+
+
+# ---- forward ----
+
+
+def _primal(engine, walk, flow, data):
+    return _forward(engine, walk, flow, data, save=False)[0]
+
+
+def _forward(engine, walk, flow, data, save=True):
+    slots = {"x": flow["x"], **data["slots"]}
+    if not walk.remat:
+        return _forward_segment(engine, walk, flow, data, slots, flow["state"], save)
+
+    def segment(state, slots):
+        outputs, _ = _forward_segment(engine, walk, flow, data, slots, state, save=False)
+        return outputs["final"], {"emit": outputs["emit"], "start": state}
+
+    final, kept = walk.scan(segment, flow["state"], _segments(slots, walk.remat))
+    outputs = {"emit": _joined(kept["emit"]), "final": final}
+    return outputs, {"start": kept["start"]} if save else {}
+
+
+def _forward_segment(engine, walk, flow, data, slots, state, save):
+    dtype = state[0].dtype
+    parts = {}
+
+    def weights(name, gates):
+        if (name, gates) not in parts:
+            parts[name, gates] = products.columns(flow["weights"][name], engine.gates, gates)
+        return parts[name, gates]
+
+    def body(state, slot):
+        made = []
+
+        def multiply(name, gates, left):
+            made.append(products.apply(weights(name, gates), left, dtype))
+            return made[-1]
+
+        new = transition(engine, walk, flow, data, slot, state, multiply)
+        results = {"emit": [new[i] for i in walk.emit]}
+        if save:
+            results.update(before=list(state), products=made)
+        return new, results
+
+    final, results = walk.scan(body, state, slots, length=data.get("length"))
+    outputs = {"emit": results.pop("emit"), "final": final}
+    return outputs, results
+
+
+# ---- backward ----
+
+
+def _gradients(engine, walk, loop, args, saved, cotangents):
+    """The loop in its region, then the products over all rows outside it, in the backend's own matrix product."""
+    made = loop(args, saved, cotangents)
+    if not walk.remat:
+        weights = args[0]["weights"]
+        made["weights"] = _weight_gradients(engine, walk, weights, saved, made.pop("rows"))
+    return (made,)
+
+
+def _backward(engine, walk, args, saved, cotangents):
+    flow, data = args
+    slots = {"x": flow["x"], **data["slots"]}
+    zero = {key: tree.map_structure(ops.zeros_like, flow[key]) for key in ("vectors", "reset_state")}
+    carry = {**zero, "state": list(cotangents["final"])}
+    if not walk.remat:
+        carry, dx, rows = _backward_segment(
+            engine, walk, flow, data, slots, saved, cotangents["emit"], carry
+        )
+        return {**carry, "x": dx, "rows": rows}
+
+    def segment(carry, part):
+        carry, total = carry
+        _, saved = _forward_segment(
+            engine, walk, flow, data, part["slots"], part["start"], save=True
+        )
+        carry, dx, rows = _backward_segment(
+            engine, walk, flow, data, part["slots"], saved, part["emit"], carry
+        )
+        dweights = _weight_gradients(engine, walk, flow["weights"], saved, rows)
+        return (carry, tree.map_structure(ops.add, total, dweights)), dx
+
+    parts = {"slots": slots, "emit": cotangents["emit"]}
+    parts = {**_segments(parts, walk.remat), "start": saved["start"]}
+    total = tree.map_structure(ops.zeros_like, flow["weights"])
+    (carry, dweights), dx = walk.back.scan(segment, (carry, total), parts)
+    return {**carry, "x": _joined(dx), "weights": dweights}
+
+
+def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
+    """Returns the carry (cotangents of state, vectors, reset state), dx, and what the weights' gradients are made of."""
+    dtype = saved["before"][0].dtype
+    asked = engine.asked[walk] = []
+
+    def body(carry, slot):
+        dstate = list(carry["state"])
+        for i, d in zip(walk.emit, slot["demit"], strict=True):
+            dstate[i] = dstate[i] + d
+        primals = {
+            "x": slot["x"],
+            "state": slot["before"],
+            "vectors": flow["vectors"],
+            "reset_state": flow["reset_state"],
+            "noise": [ops.zeros_like(p) for p in slot["products"]],
+        }
+        asked.clear()
+
+        def one_step(primals):
+            lefts = []
+
+            def multiply(name, gates, left):
+                k = len(asked)
+                same = [i for i, s in enumerate(primals["state"]) if s is left]
+                asked.append(Asked(name, gates, same[0] if same else None))
+                if not same:
+                    lefts.append(left)
+                part = products.columns(flow["weights"][name], engine.gates, gates)
+                return _replay(slot["products"][k], primals["noise"][k], left, part, dtype)
+
+            now = {**flow, "vectors": primals["vectors"], "reset_state": primals["reset_state"]}
+            step_slot = {**slot["data"], "x": primals["x"]}
+            new = transition(engine, walk, now, data, step_slot, primals["state"], multiply)
+            return new, lefts
+
+        _, lefts, pull = backend.vjp(one_step, primals)
+        d = pull(dstate)
+        before = d["state"]
+        if walk.clip is not None:
+            before = [ops.clip(b, -walk.clip, walk.clip) for b in before]
+        if "cut" in slot["data"]:
+            before = [ops.where(slot["data"]["cut"], ops.zeros_like(b), b) for b in before]
+        new_carry = {
+            "state": before,
+            "vectors": tree.map_structure(ops.add, carry["vectors"], d["vectors"]),
+            "reset_state": tree.map_structure(ops.add, carry["reset_state"], d["reset_state"]),
+        }
+        noise = [None if n is d["x"] else n for n in d["noise"]]
+        asked[:] = [dataclasses.replace(a, as_x=n is None) for a, n in zip(asked, noise, strict=True)]
+        noise = [n for n in noise if n is not None]
+        return new_carry, {"x": d["x"], "products": noise, "lefts": lefts}
+
+    slots = dict(slots)
+    back = {"x": slots.pop("x"), "data": slots, "demit": demit, **saved}
+    carry, results = walk.back.scan(body, carry, back, length=data.get("length"))
+    return carry, results["x"], results
+
+
+def _replay(value, noise, left, weights, dtype):
+    """`value`, a saved product, with the gradient of `left @ weights + noise` in `left` and `noise`."""
+
+    def pull(args, dvalue):
+        weights = args["weights"]
+        _, _, back = backend.vjp(lambda left: (products.apply(weights, left, dtype), ()), args["left"])
+        none = tree.map_structure(lambda _: None, weights)
+        return {"left": back(dvalue), "noise": dvalue, "value": None, "weights": none}
+
+    replay = backend.local_vjp(lambda args: args["value"], pull)
+    return replay({"left": left, "noise": noise, "value": value, "weights": weights})
+
+
+def _weight_gradients(engine, walk, weights, saved, rows):
+    """One product over all T*B rows for each recurrent product of a step."""
+    lefts, cotangents = iter(rows["lefts"]), iter(rows["products"])
+    total = tree.map_structure(ops.zeros_like, weights)
+    for ask in engine.asked[walk]:
+        name, gates = ask.name, ask.gates
+        left = next(lefts) if ask.state is None else saved["before"][ask.state]
+        du = rows["x"] if ask.as_x else next(cotangents)
+        left, du = (ops.reshape(a, (-1, a.shape[-1])) for a in (left, du))
+
+        def product(w, left=left, gates=gates, dtype=du.dtype):
+            part = products.columns(w, engine.gates, gates)
+            return products.apply(part, left, dtype), ()
+
+        _, _, pull = backend.vjp(product, weights[name])
+        total[name] = tree.map_structure(ops.add, total[name], pull(du))
+    return total

@@ -1,0 +1,1 @@
+"""Layers: the contract between Keras and a cell."""

@@ -1,0 +1,330 @@
+"""The layer contract, once: `RNN` walks any cell; `CellLayer` is an `RNN` that makes its own cell."""
+
+import inspect
+
+import keras
+from keras import ops, tree
+
+from keras_rnnx import arguments
+from keras_rnnx.cells.adapt import as_cell
+from keras_rnnx.cells.base import AbstractCell, Reading
+from keras_rnnx.engine import masks
+from keras_rnnx.layers.state import StatefulLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class AttachMask(keras.layers.Layer):
+    """Passes `[outputs, mask]` on as outputs that carry the mask."""
+
+    def call(self, inputs):
+        """The outputs, unchanged."""
+        return ops.copy(inputs[0])
+
+    def compute_mask(self, inputs, previous_mask):
+        """The mask."""
+        return inputs[1]
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class RNN(StatefulLayer):
+    """Walks a cell along the time axis.
+
+    Args:
+        cell: a cell of this package, any Keras cell object, or a list of cells (each reads the outputs of the one
+            before it).
+        return_sequences: bool, return the output at every step rather than the last one.
+        return_state: bool, return the final states after the output.
+        return_all_states: bool, return every state at every step, (B, T, H) each, after the output.
+        go_backwards: bool, read the valid steps last to first. With `return_sequences` the outputs come in that order;
+            masked positions stay where they are.
+        stateful: bool, start each call from the states in which the one before it ended, row by row.
+        unroll: bool, write the loop out; needs a known number of steps.
+        zero_output_for_mask: bool, give zero at masked steps instead of the last output.
+        memory: what the gradient keeps. `"store"`: every state. `("remat", k)`: every k-th state, the others are
+            computed again: O(T/k + k) states, exact gradients, one more forward pass. `("tbptt", k)`: the gradient is
+            cut every k steps.
+        recurrent_clip: float > 0 or None; the gradient that enters each earlier step is clipped to
+            [-recurrent_clip, recurrent_clip].
+
+    Call:
+        sequences: (B, T, D), or what the cell takes, nested, with B and T in front.
+        initial_state: the states to start from, as `return_state` gives them. Default: the cell's own.
+        mask: (B, T) booleans in any pattern; a step that is False keeps the state and repeats the last output.
+        training: bool, whether dropout and zoneout draw.
+        lengths: (B,) integers in 0..T; the same as a mask of that many valid steps.
+        resets: (B, T) booleans; where True, the step starts from the cell's own initial state (packed documents).
+        constants: a tensor or nested tensors passed on to every step of a Keras cell that takes `constants`.
+
+    Returns:
+        The output (B, O) or (B, T, O); with `return_all_states` the states (B, T, H); with `return_state` the final
+        states (B, H), in float32 at least. More than one of these come as a tuple.
+
+    Raises:
+        ValueError: if T = 0, or a rank, mask, length or state does not fit.
+    """
+
+    def __init__(
+        self,
+        cell,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        *,
+        return_all_states=False,
+        memory="store",
+        recurrent_clip=None,
+        **kwargs,
+    ):
+        super().__init__(stateful=stateful, **kwargs)
+        self.cell = as_cell(cell, self.dtype_policy)
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.return_all_states = bool(return_all_states)
+        self.go_backwards = bool(go_backwards)
+        self.unroll = bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.memory = arguments.memory(memory)
+        if recurrent_clip is not None and not recurrent_clip > 0:
+            raise ValueError(
+                f"Expected `recurrent_clip` to be None or > 0. Received: {recurrent_clip!r}"
+            )
+        self.recurrent_clip = recurrent_clip
+        self.supports_masking = True
+        self._attach_mask = AttachMask(name="mask", autocast=False)
+
+    # ---- Keras ----
+
+    def build(self, input_shape):
+        """Builds the cell and tries one step of it."""
+        step_shape = tree.map_shape_structure(lambda s: (s[0], *s[2:]), input_shape)
+        if not self.cell.built:
+            self.cell.build(step_shape)
+            self.cell.built = True
+        self.cell.check()
+        self.built = True
+
+    def get_config(self):
+        """The arguments; the cell as a serialized object."""
+        return {**super().get_config(), **arguments.config_of(self, StatefulLayer)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A layer from its configuration."""
+        config = dict(config)
+        cell = keras.saving.deserialize_keras_object(
+            config.pop("cell"), custom_objects=custom_objects
+        )
+        return cls(cell, **config)
+
+    def compute_mask(self, inputs, previous_mask):
+        """The mask of the inputs, on the outputs of a sequence."""
+        mask = _first(previous_mask) if self.return_sequences else None
+        others = len(self._structure()) - 1
+        return [mask, *[None] * others] if others else mask
+
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
+        """Shapes and dtypes of the results; raises on wrong ranks and shapes."""
+        del training
+        shape = self._checked_shape(sequences)
+        masks.checked_shape("mask", _first(mask), shape)
+        masks.checked_shape("resets", kwargs.get("resets"), shape)
+        self._checked_state(initial_state, shape[0])
+        dtype, state_dtype = self.compute_dtype, self.cell.state_dtype
+        lead = shape[:2] if self.return_sequences else shape[:1]
+        sizes = tree.flatten(self.cell.state_size)
+        spec = [keras.KerasTensor((*lead, *_as_shape(self.cell.output_size)), dtype)]
+        if self.return_all_states:
+            spec += [keras.KerasTensor((*shape[:2], *_as_shape(n)), state_dtype) for n in sizes]
+        if self.return_state:
+            final = [keras.KerasTensor((shape[0], *_as_shape(n)), state_dtype) for n in sizes]
+            spec += tree.pack_sequence_as(self._state_structure(), final)
+        return tuple(spec) if len(spec) > 1 else spec[0]
+
+    def _structure(self):
+        """One entry for each tensor of the result."""
+        count = len(tree.flatten(self.cell.state_size))
+        return [0] * (1 + count * (self.return_state + self.return_all_states))
+
+    def _state_structure(self):
+        size = self.cell.state_size
+        return list(size) if isinstance(size, (list, tuple)) else [size]
+
+    # ---- the call ----
+
+    def call(
+        self,
+        sequences,
+        initial_state=None,
+        mask=None,
+        training=False,
+        lengths=None,
+        resets=None,
+        constants=None,
+        sequences_mask=None,
+    ):
+        """See the class."""
+        shape = self._checked_shape(sequences)
+        mask = _first(mask) if _first(mask) is not None else _first(sequences_mask)
+        mask = masks.checked("mask", mask, shape)
+        if lengths is not None:
+            valid = masks.from_lengths(lengths, ops.shape(tree.flatten(sequences)[0])[:2])
+            mask = valid if mask is None else ops.logical_and(mask, valid)
+        resets = masks.checked("resets", resets, shape)
+        state = self._start(initial_state, ops.shape(tree.flatten(sequences)[0])[0], shape[0])
+        how = self._reading(mask, resets, training)
+        x = tree.map_structure(self._time_major, sequences)
+        result = self.cell.read(x, state, how, **({} if constants is None else {"constants": constants}))
+        if self.stateful:
+            self.keep_state(result.final)
+        results = self._results(result, mask)
+        if lengths is not None and self.return_sequences:
+            results[0] = self._attach_mask([results[0], mask])
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def _reading(self, mask, resets, training):
+        emit = "outputs" if self.return_sequences else "last"
+        return Reading(
+            mask=None if mask is None else ops.transpose(mask),
+            resets=None if resets is None else ops.transpose(resets),
+            reverse=self.go_backwards,
+            emit="states" if self.return_all_states else emit,
+            training=bool(training),
+            unroll=self.unroll,
+            memory=self.memory,
+            clip=self.recurrent_clip,
+        )
+
+    def _time_major(self, a):
+        is_float = keras.backend.is_float_dtype(a.dtype)
+        a = ops.cast(a, self.compute_dtype) if is_float or self.cell.casts_inputs else a
+        return ops.swapaxes(a, 0, 1)
+
+    def _results(self, result, mask):
+        """Batch-major results, in the order and dtypes that the caller is promised."""
+
+        def finished(a, dtype):
+            a = ops.swapaxes(a, 0, 1)
+            if self.go_backwards:
+                a = masks.reorder(a, mask)
+            return ops.cast(a, dtype)
+
+        output = ops.cast(result.output, self.compute_dtype)
+        if self.return_sequences:
+            output = finished(result.outputs, self.compute_dtype)
+            if self.zero_output_for_mask and mask is not None:
+                flags = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(output.shape) - 2)))
+                output = ops.where(flags, output, ops.zeros_like(output))
+        results = [output]
+        if self.return_all_states:
+            results += [finished(s, self.cell.state_dtype) for s in result.states]
+        if self.return_state:
+            results += tree.pack_sequence_as(self._state_structure(), result.final)
+        return results
+
+    # ---- checks and states ----
+
+    def _checked_shape(self, sequences):
+        """The static shape of the (first) input; raises where it cannot be read as a sequence."""
+        shapes = [tuple(s.shape) for s in tree.flatten(sequences)]
+        for shape in shapes:
+            if len(shape) < 3 or (len(shape) != 3 and self.cell.casts_inputs):
+                raise ValueError(
+                    f"Expected sequences of shape (batch, time, features). Received: shape {shape}"
+                )
+            if shape[1] == 0:
+                raise ValueError(f"Expected at least one time step. Received: shape {shape}")
+            if shape[1] is None and self.unroll:
+                raise ValueError(
+                    f"Expected a known number of steps with unroll=True. Received: shape {shape}"
+                )
+        self.cell.check_inputs(shapes)
+        return shapes[0]
+
+    def _checked_state(self, state, batch):
+        """The states as a flat list, or None; raises where they do not fit the cell."""
+        if state is None:
+            return None
+        flat = tree.flatten(state)
+        expected = [(batch, *_as_shape(n)) for n in tree.flatten(self.cell.state_size)]
+        shapes = [tuple(s.shape) for s in flat]
+        fits = len(shapes) == len(expected) and all(
+            len(a) == len(b) and all(m is None or n is None or m == n for m, n in zip(a, b, strict=True))
+            for a, b in zip(shapes, expected, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"Expected `initial_state` of shapes {expected}. Received: {shapes}")
+        return flat
+
+    def _start(self, initial_state, batch, static_batch):
+        given = self._checked_state(initial_state, static_batch)
+        if given is not None:
+            return given
+        if self.stateful:
+            return self.kept_state(batch, static_batch)
+        return tree.flatten(self.cell.get_initial_state(batch_size=batch))
+
+    def get_initial_state(self, batch_size):
+        """The cell's own initial state, as a list."""
+        state = self.cell.get_initial_state(batch_size=batch_size)
+        return list(state) if isinstance(state, (list, tuple)) else [state]
+
+
+def _first(mask):
+    """One mask out of None, a mask, or a nest of masks for nested inputs."""
+    found = [m for m in tree.flatten(mask) if m is not None]
+    return found[0] if found else None
+
+
+def _as_shape(size):
+    return (size,) if isinstance(size, int) else tuple(size)
+
+
+_RNN_ARGUMENTS = tuple(
+    name
+    for name in inspect.signature(RNN.__init__).parameters
+    if name not in ("self", "cell", "kwargs")
+)
+
+
+class CellLayer(RNN):
+    """An `RNN` that makes its own cell: takes the arguments of the cell and of `RNN` together.
+
+    Class attributes:
+        CELL: the class of the cell.
+    """
+
+    CELL = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        names = {}
+        for base in reversed(cls.CELL.__mro__):
+            if issubclass(base, AbstractCell) and "__init__" in vars(base):
+                names.update(inspect.signature(base.__init__).parameters)
+        own = [n for n, p in names.items() if n != "self" and p.kind is not p.VAR_KEYWORD]
+        for name in own:
+            if not hasattr(cls, name):
+                setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
+
+    def __init__(self, *args, **kwargs):
+        mine = {n: kwargs.pop(n) for n in (*_RNN_ARGUMENTS, *_LAYER_ARGUMENTS) if n in kwargs}
+        dtype = {"dtype": mine["dtype"]} if "dtype" in mine else {}
+        super().__init__(self.CELL(*args, **kwargs, **dtype), **mine)
+
+    def get_config(self):
+        """The arguments of the cell and of the layer together."""
+        config = super().get_config()
+        cell = {k: v for k, v in self.cell.get_config().items() if k not in _LAYER_ARGUMENTS}
+        config.pop("cell")
+        return {**cell, **config}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A layer from its configuration."""
+        return super(RNN, cls).from_config(config)
+
+
+_LAYER_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
