@@ -15,6 +15,15 @@ from keras_rnnx.engine.sequential import Engine
 NORMALIZATIONS = (None, "layer", "rms")
 
 
+def known_features(input_shape):
+    """The size of the last axis, or a ValueError where it is unknown."""
+    if input_shape[-1] is None:
+        raise ValueError(
+            f"Expected the last axis of the inputs to be known. Received: shape {input_shape}"
+        )
+    return input_shape[-1]
+
+
 class Cell(AbstractCell):
     r"""One step of a recurrence, written as equations; everything else is inherited.
 
@@ -131,6 +140,7 @@ class Cell(AbstractCell):
         self._vectors = {}  # name -> weight
         self._initial = []
         self._operands = None
+        self.features = None
         if self.dropout or self.recurrent_dropout or any(self.rates):
             self.seed_generator = keras.random.SeedGenerator(seed)
         step = functools.partial(reading.engine_step, self)
@@ -146,6 +156,11 @@ class Cell(AbstractCell):
         return tuple(rate("zoneout", z) for z in given)
 
     # ---- weights ----
+
+    @property
+    def gate_units(self):
+        """The size of a gate. Default: `units`."""
+        return self.units
 
     def state_sizes(self):
         """The size of each state, in the order of `STATES`. Default: `units` for each."""
@@ -164,22 +179,20 @@ class Cell(AbstractCell):
 
     def build(self, input_shape):
         """Makes `kernel`, `recurrent_kernel`, `bias`, and what MATRICES, VECTORS and the options ask for."""
-        features = input_shape[-1]
-        if features is None:
-            raise ValueError(
-                f"Expected the last axis of the inputs to be known. Received: shape {input_shape}"
-            )
-        width = len(self.gates) * self.units
+        features = known_features(input_shape)
+        self.features = features
+        width = len(self.gates) * self.gate_units
         self.kernel = self.new_weight("kernel", (features, width))
         self.add_matrix(
             "recurrent",
-            (self.state_sizes()[0], len(self.recurrent_gates) * self.units),
+            (self.state_sizes()[0], len(self.recurrent_gates) * self.gate_units),
             structure=self.recurrent_structure,
         )
         self.build_bias(width)
         if self.normalization:
             self.kernel_gain = self.add_weight(name="kernel_gain", shape=(width,), initializer="ones")
-            self.add_vector("recurrent_gain", (len(self.recurrent_gates) * self.units,), "ones")
+            recurrent_width = len(self.recurrent_gates) * self.gate_units
+            self.add_vector("recurrent_gain", (recurrent_width,), "ones")
         for name in self.MATRICES.split():
             self.add_matrix(name, (self.units, self.units))
         for name in self.VECTORS.split():
@@ -294,10 +307,8 @@ class Cell(AbstractCell):
 
     def check_inputs(self, shapes):
         """The number of features must be that of the kernel."""
-        if self.built and shapes[0][-1] != self.kernel.shape[0]:
-            raise ValueError(
-                f"Expected {self.kernel.shape[0]} input features. Received: shape {shapes[0]}"
-            )
+        if self.built and shapes[0][-1] != self.features:
+            raise ValueError(f"Expected {self.features} input features. Received: shape {shapes[0]}")
 
     def _cast(self, weight):
         return ops.cast(weight, self.compute_dtype)
@@ -332,7 +343,7 @@ class Cell(AbstractCell):
         """kernel (G*H, D), recurrent_kernel (G*H, H) and both biases (G*H,), in torch's order of gates."""
         order = {"lstm": "i f g o", "gru": "r z n"}.get(self.fused()[0], self.GATES).split()
         weights = self.weights_of_products()["recurrent"]
-        zero = ops.zeros((len(self.gates) * self.units,), self.compute_dtype)
+        zero = ops.zeros((len(self.gates) * self.gate_units,), self.compute_dtype)
         bias = self.input_bias()
         biases = [zero if bias is None else bias, weights.get("bias", zero)]
         rows = [ops.transpose(self._cast(self.kernel)), ops.transpose(weights["kernel"]), *biases]

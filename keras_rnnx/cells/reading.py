@@ -65,7 +65,7 @@ def tried_step(cell):
     """
     widths, sizes, dtype = [], cell.state_sizes(), cell.state_dtype
     multiply, vectors = _multiplier(cell, widths), cell.values_of_vectors()
-    rows = ops.zeros((2, cell.kernel.shape[0]), cell.compute_dtype)
+    rows = ops.zeros((2, cell.features), cell.compute_dtype)
     x = ops.cast(cell.project(rows), dtype)
     with NoVariables():
         new = engine_step(cell, x, multiply, vectors, *[ops.zeros((2, n), dtype) for n in sizes])

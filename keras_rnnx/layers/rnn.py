@@ -121,7 +121,7 @@ class RNN(StatefulLayer):
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""
-        mask = _first(previous_mask) if self.return_sequences else None
+        mask = first_mask(previous_mask) if self.return_sequences else None
         others = len(self._structure()) - 1
         return [mask, *[None] * others] if others else mask
 
@@ -129,7 +129,7 @@ class RNN(StatefulLayer):
         """Shapes and dtypes of the results; raises on wrong ranks and shapes."""
         del training
         shape = self._checked_shape(sequences)
-        masks.checked_shape("mask", _first(mask), shape)
+        masks.checked_shape("mask", first_mask(mask), shape)
         masks.checked_shape("resets", kwargs.get("resets"), shape)
         self._checked_state(initial_state, shape[0])
         dtype, state_dtype = self.compute_dtype, self.cell.state_dtype
@@ -166,31 +166,49 @@ class RNN(StatefulLayer):
         sequences_mask=None,
     ):
         """See the class."""
-        shape = self._checked_shape(sequences)
-        mask = _first(mask) if _first(mask) is not None else _first(sequences_mask)
-        mask = masks.checked("mask", mask, shape)
-        if lengths is not None:
-            valid = masks.from_lengths(lengths, ops.shape(tree.flatten(sequences)[0])[:2])
-            mask = valid if mask is None else ops.logical_and(mask, valid)
-        resets = masks.checked("resets", resets, shape)
-        state = self._start(initial_state, ops.shape(tree.flatten(sequences)[0])[0], shape[0])
-        how = self._reading(mask, resets, training)
-        x = tree.map_structure(self._time_major, sequences)
-        result = self.cell.read(x, state, how, **({} if constants is None else {"constants": constants}))
-        if self.stateful:
-            self.keep_state(result.final)
-        results = self._results(result, mask)
+        mask = mask if first_mask(mask) is not None else sequences_mask
+        result, mask = self.walk(
+            sequences, initial_state, mask, training, lengths, resets, constants
+        )
+        results = self.results(result, mask)
         if lengths is not None and self.return_sequences:
             results[0] = self._attach_mask([results[0], mask])
         return tuple(results) if len(results) > 1 else results[0]
 
+    def walk(self, sequences, initial_state, mask, training, lengths, resets, constants=None):
+        """Checks the arguments of a call and reads the sequence.
+
+        Returns:
+            The `Result`, time-major and aligned to time, and the mask (B, T) or None.
+        """
+        static = self._checked_shape(sequences)
+        batch, steps = ops.shape(tree.flatten(sequences)[0])[:2]
+        mask = masks.checked("mask", first_mask(mask), static)
+        if lengths is not None:
+            valid = masks.from_lengths(lengths, (batch, steps))
+            mask = valid if mask is None else ops.logical_and(mask, valid)
+        resets = masks.checked("resets", resets, static)
+        state = self._start(initial_state, batch, static[0])
+        x = tree.map_structure(self._time_major, sequences)
+        more = {} if constants is None else {"constants": constants}
+        result = self.cell.read(x, state, self._reading(mask, resets, training), **more)
+        if self.stateful:
+            self.keep_state(result.final)
+        return result, mask
+
+    @property
+    def emit(self):
+        """What the layer asks of its cell: see `Reading`."""
+        if self.return_all_states:
+            return "states"
+        return "outputs" if self.return_sequences else "last"
+
     def _reading(self, mask, resets, training):
-        emit = "outputs" if self.return_sequences else "last"
         return Reading(
             mask=None if mask is None else ops.transpose(mask),
             resets=None if resets is None else ops.transpose(resets),
             reverse=self.go_backwards,
-            emit="states" if self.return_all_states else emit,
+            emit=self.emit,
             training=bool(training),
             unroll=self.unroll,
             memory=self.memory,
@@ -202,12 +220,18 @@ class RNN(StatefulLayer):
         a = ops.cast(a, self.compute_dtype) if is_float or self.cell.casts_inputs else a
         return ops.swapaxes(a, 0, 1)
 
-    def _results(self, result, mask):
-        """Batch-major results, in the order and dtypes that the caller is promised."""
+    def results(self, result, mask, aligned=False):
+        """Batch-major results, in the order and dtypes that the caller is promised.
+
+        Args:
+            result: a `Result` of `walk`.
+            mask: (B, T) or None.
+            aligned: whether sequences stay aligned to time when the layer goes backwards.
+        """
 
         def finished(a, dtype):
             a = ops.swapaxes(a, 0, 1)
-            if self.go_backwards:
+            if self.go_backwards and not aligned:
                 a = masks.reorder(a, mask)
             return ops.cast(a, dtype)
 
@@ -272,7 +296,7 @@ class RNN(StatefulLayer):
         return list(state) if isinstance(state, (list, tuple)) else [state]
 
 
-def _first(mask):
+def first_mask(mask):
     """One mask out of None, a mask, or a nest of masks for nested inputs."""
     found = [m for m in tree.flatten(mask) if m is not None]
     return found[0] if found else None

@@ -1,7 +1,7 @@
 """The torch backend: the loop in Python, gradients by `torch.autograd`, and torch's own fused kernels."""
 
 import torch
-from keras import tree
+from keras import ops, tree
 
 from keras_rnnx.engine.backends.unrolled import scan
 
@@ -127,7 +127,7 @@ class Region:
 
 def matmul(left, right, dtype):
     """`left @ right` in the dtype of `right`, returned in `dtype`."""
-    return torch.matmul(left.to(right.dtype), right).to(dtype)
+    return ops.cast(torch.matmul(left.to(right.dtype), right), dtype)
 
 
 def bucket(slots):

@@ -1,0 +1,201 @@
+"""Two walks over the same sequence, from both ends."""
+
+import keras
+from keras import ops, tree
+
+from keras_rnnx import arguments
+from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask
+
+MERGE_MODES = ("concat", "sum", "mul", "ave", None)
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class Bidirectional(keras.layers.Layer):
+    r"""Reads a sequence forwards and backwards and merges the outputs, which are aligned to time.
+
+    $$ y_t = \text{merge}(\overrightarrow{y}_t, \overleftarrow{y}_t) $$
+
+    where the forward output has seen the steps 1..t and the backward output the steps T..t. Without `return_sequences`
+    each direction gives its output after its last valid step. A masked step is skipped in both directions, so the
+    amount and side of padding change no result at a valid step.
+
+    Args:
+        layer: an `RNN` of this package (`LSTM`, `RNN(cell)`, ...), whose arguments both directions take.
+        merge_mode: `"concat"`, `"sum"`, `"mul"`, `"ave"`, or None for a pair of outputs.
+        weights: initial weights, as `set_weights` takes them, or None.
+        backward_layer: another `RNN` for the backward direction, with `go_backwards=True`. Default: a copy of `layer`.
+
+    Call: as `RNN`; `initial_state` is the list of the forward states followed by the backward states, and
+        `return_state` gives them in this order.
+
+    Raises:
+        ValueError: if a layer is no `RNN` of this package, or the two disagree in what they return or the way they go.
+
+    Reference: M. Schuster and K. Paliwal, Bidirectional recurrent neural networks, IEEE Trans. Signal Processing
+        45(11), 1997.
+    """
+
+    def __init__(self, layer, merge_mode="concat", weights=None, backward_layer=None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        for name, value in (("layer", layer), ("backward_layer", backward_layer)):
+            if not isinstance(value, RNN) and not (name == "backward_layer" and value is None):
+                raise ValueError(
+                    f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}"
+                )
+        self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
+        self.layer = layer
+        self.forward_layer = _copy(layer, f"forward_{layer.name}", layer.go_backwards)
+        if backward_layer is None:
+            name = f"backward_{layer.name}"
+            self.backward_layer = _copy(layer, name, not layer.go_backwards)
+        else:
+            self.backward_layer = backward_layer
+        self.given_backward_layer = backward_layer
+        self._check_pair()
+        self.return_sequences = layer.return_sequences
+        self.return_state = layer.return_state
+        self.return_all_states = layer.return_all_states
+        self.stateful = layer.stateful
+        self.initial_weights = weights
+        self.supports_masking = True
+        self._attach_mask = AttachMask(name="mask", autocast=False)
+
+    def _check_pair(self):
+        names = ("return_sequences", "return_state", "return_all_states", "stateful")
+        names += ("zero_output_for_mask",)
+        for name in names:
+            pair = [getattr(d, name) for d in self._directions]
+            if pair[0] != pair[1]:
+                raise ValueError(
+                    f"Expected `{name}` to be the same in both directions. Received: {pair}"
+                )
+        if self.forward_layer.go_backwards == self.backward_layer.go_backwards:
+            raise ValueError(
+                "Expected `go_backwards` to differ between the two directions. Received: "
+                f"go_backwards={self.forward_layer.go_backwards} in both"
+            )
+
+    @property
+    def _directions(self):
+        return (self.forward_layer, self.backward_layer)
+
+    def build(self, input_shape):
+        """Builds both directions."""
+        for direction in self._directions:
+            if not direction.built:
+                direction.build(input_shape)
+        if self.initial_weights is not None:
+            self.set_weights(self.initial_weights)
+        self.built = True
+
+    def get_config(self):
+        """The arguments."""
+        config = {
+            "layer": keras.saving.serialize_keras_object(self.layer),
+            "merge_mode": self.merge_mode,
+        }
+        if self.given_backward_layer is not None:
+            config["backward_layer"] = keras.saving.serialize_keras_object(self.backward_layer)
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A layer from its configuration."""
+        config = dict(config)
+        for name in ("layer", "backward_layer"):
+            if name in config:
+                config[name] = keras.saving.deserialize_keras_object(
+                    config[name], custom_objects=custom_objects
+                )
+        return cls(**config)
+
+    def compute_mask(self, inputs, previous_mask):
+        """The mask of the inputs, on the outputs of a sequence."""
+        masks = [self.forward_layer.compute_mask(inputs, previous_mask)] * 2
+        return self._flat(*[m if isinstance(m, list) else [m] for m in masks], lambda a, b: a)
+
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
+        """Shapes and dtypes of the results."""
+        states = self._halves(initial_state)
+        specs = []
+        for direction, state in zip(self._directions, states, strict=True):
+            spec = direction.compute_output_spec(sequences, state, mask, training, **kwargs)
+            specs.append(list(spec) if isinstance(spec, tuple) else [spec])
+
+        def merged(a, b):
+            if self.merge_mode == "concat":
+                return keras.KerasTensor((*a.shape[:-1], a.shape[-1] + b.shape[-1]), a.dtype)
+            return a
+
+        results = self._flat(*specs, merged)
+        return tuple(results) if isinstance(results, list) else results
+
+    def call(
+        self,
+        sequences,
+        initial_state=None,
+        mask=None,
+        training=False,
+        lengths=None,
+        resets=None,
+        constants=None,
+        sequences_mask=None,
+    ):
+        """See `RNN`."""
+        mask = mask if first_mask(mask) is not None else sequences_mask
+        results = []
+        for direction, state in zip(self._directions, self._halves(initial_state), strict=True):
+            result, valid = direction.walk(
+                sequences, state, mask, training, lengths, resets, constants
+            )
+            results.append(direction.results(result, valid, aligned=True))
+        if lengths is not None and self.return_sequences:
+            results = [[self._attach_mask([r[0], valid]), *r[1:]] for r in results]
+        results = self._flat(*results, self._merge)
+        if lengths is not None and self.return_sequences and self.merge_mode is not None:
+            flat = results if isinstance(results, list) else [results]
+            flat[0] = self._attach_mask([flat[0], valid])
+            results = flat if isinstance(results, list) else flat[0]
+        return tuple(results) if isinstance(results, list) else results
+
+    def _merge(self, a, b):
+        if self.merge_mode == "concat":
+            return ops.concatenate([a, b], axis=-1)
+        if self.merge_mode == "mul":
+            return a * b
+        return a + b if self.merge_mode == "sum" else (a + b) / 2
+
+    def _flat(self, forward, backward, merge):
+        """Merged outputs (or both), then the forward results, then the backward ones."""
+        pair = [forward[0], backward[0]]
+        outputs = pair if self.merge_mode is None else [merge(*pair)]
+        results = [*outputs, *forward[1:], *backward[1:]]
+        return results if len(results) > 1 else results[0]
+
+    def _halves(self, initial_state):
+        if initial_state is None:
+            return None, None
+        state = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        count = len(tree.flatten(self.forward_layer.cell.state_size))
+        flat = tree.flatten(state)
+        other = len(tree.flatten(self.backward_layer.cell.state_size))
+        if len(flat) != count + other:
+            raise ValueError(
+                f"Expected `initial_state` of {count} forward and {other} backward states. "
+                f"Received: {len(flat)} states"
+            )
+        return flat[:count], flat[count:]
+
+    def reset_state(self, states=None):
+        """Resets both directions; `states` lists the forward states, then the backward ones."""
+        for direction, state in zip(self._directions, self._halves(states), strict=True):
+            direction.reset_state(state)
+
+    reset_states = reset_state
+
+
+def _copy(layer, name, go_backwards):
+    config = keras.saving.serialize_keras_object(layer)
+    config["config"]["name"] = name
+    config["config"]["go_backwards"] = go_backwards
+    return keras.saving.deserialize_keras_object(config)

@@ -1,0 +1,322 @@
+"""A stack of recurrent layers as one layer."""
+
+import keras
+from keras import ops, tree
+
+from keras_rnnx import arguments
+from keras_rnnx.cells.adapt import as_cell
+from keras_rnnx.engine import masks
+from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
+from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask
+
+RESIDUALS = (None, "sum", "highway", "dense")
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class DeepRNN(keras.layers.Layer):
+    r"""A stack of recurrent layers as one layer.
+
+    Level l reads the outputs of the level below, with dropout in between:
+    $$ a^{(1)} = x, \qquad y^{(l)} = \text{level}_l(a^{(l)}) $$
+
+    and, by `residual`:
+    $$ a^{(l+1)} = y^{(l)} \quad \texttt{None} $$
+    $$ a^{(l+1)} = a^{(l)} + y^{(l)} \quad \texttt{"sum"} $$
+    $$ a^{(l+1)} = s \odot y^{(l)} + (1 - s) \odot a^{(l)}, \quad s = \sigma(a^{(l)} W_s + b_s) \quad \texttt{"highway"} $$
+    $$ a^{(l+1)} = [a^{(l)}; y^{(l)}] \quad \texttt{"dense"} $$
+
+    The output is the a of the last level. A level whose output is not as wide as its input has no sum or highway skip
+    (the first level where D differs from the width). b_s starts at -1, so that a highway starts by carrying.
+
+    Args:
+        cell: a cell, copied `depth` times, or a list of cells, one for each level.
+        depth: int > 0, the number of levels when `cell` is one cell. Default 1.
+        residual: None, `"sum"` (or True), `"highway"` or `"dense"`.
+        dropout: rate in [0, 1) between the levels; each entry at each step is dropped by itself.
+        bidirectional: bool, whether each level reads in both directions.
+        merge_mode: `"concat"`, `"sum"`, `"mul"` or `"ave"`: how a bidirectional level merges.
+        seed: int or None, for `dropout`.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, return_all_states, memory,
+            recurrent_clip: as in `RNN`.
+
+    Call: as `RNN`. States are lists with one entry for each level: its list of states (forward, then backward, where
+        bidirectional). Without `return_sequences` a skip of the last level takes its input at the last valid step.
+
+    Raises:
+        ValueError: if an argument is out of range, or `depth` contradicts a list of cells.
+
+    Reference: R. Srivastava, K. Greff and J. Schmidhuber, Highway networks, arXiv:1505.00387 (highway skips);
+        A. Graves, Generating sequences with recurrent neural networks, arXiv:1308.0850 (stacks).
+    """
+
+    def __init__(
+        self,
+        cell,
+        depth=None,
+        residual=None,
+        dropout=0.0,
+        bidirectional=False,
+        *,
+        merge_mode="concat",
+        seed=None,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        return_all_states=False,
+        memory="store",
+        recurrent_clip=None,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        cells = list(cell) if isinstance(cell, (list, tuple)) else None
+        if cells is not None and depth not in (None, len(cells)):
+            raise ValueError(
+                f"Expected `depth` to be None or {len(cells)} with a list of {len(cells)} cells. "
+                f"Received: depth={depth!r}"
+            )
+        self.cell = cell
+        depth = (1 if cells is None else len(cells)) if depth is None else depth
+        self.depth = arguments.positive("depth", depth)
+        self.residual = arguments.choice(
+            "residual", "sum" if residual is True else residual or None, RESIDUALS
+        )
+        self.dropout = arguments.rate("dropout", dropout)
+        self.bidirectional = bool(bidirectional)
+        self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES[:-1])
+        self.seed = seed
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        if self.go_backwards and self.bidirectional:
+            raise ValueError("Expected go_backwards=False with bidirectional=True. Received: both True")
+        self.stateful = bool(stateful)
+        self.unroll = bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.return_all_states = bool(return_all_states)
+        self.memory = arguments.memory(memory)
+        self.recurrent_clip = recurrent_clip
+        self.supports_masking = True
+        self._attach_mask = AttachMask(name="mask", autocast=False)
+        copies = cells or [_copy(cell, n) for n in range(self.depth)]
+        self.levels = [self._level(c, n) for n, c in enumerate(copies)]
+        self._gates = []
+        if self.dropout:
+            self.between = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.dtype_policy)
+
+    def _level(self, cell, n):
+        last = n + 1 == self.depth
+        layer = RNN(
+            as_cell(cell, self.dtype_policy),
+            return_sequences=self.return_sequences or not last,
+            return_state=True,
+            go_backwards=self.go_backwards,
+            stateful=self.stateful,
+            unroll=self.unroll,
+            return_all_states=self.return_all_states,
+            memory=self.memory,
+            recurrent_clip=self.recurrent_clip,
+            dtype=self.dtype_policy,
+            name=f"level_{n}",
+        )
+        if not self.bidirectional:
+            return layer
+        return Bidirectional(layer, self.merge_mode, dtype=self.dtype_policy, name=f"level_{n}")
+
+    # ---- Keras ----
+
+    def build(self, input_shape):
+        """Builds the levels and the gates of highways."""
+        width = input_shape[-1]
+        for n, level in enumerate(self.levels):
+            if not level.built:
+                level.build((*input_shape[:2], width))
+            size = self._widths()[n]
+            if self.residual == "highway" and size == width:
+                gate = keras.layers.Dense(
+                    size,
+                    "sigmoid",
+                    bias_initializer=keras.initializers.Constant(-1.0),
+                    dtype=self.dtype_policy,
+                    name=f"highway_{n}",
+                )
+                gate.build((*input_shape[:2], width))
+                self._gates.append(gate)
+            width = width + size if self.residual == "dense" else size
+        self.output_width = width
+        self.built = True
+
+    def _widths(self):
+        """The width of the output of each level."""
+        widths = []
+        for cells in self._cells():
+            sizes = [c.output_size for c in cells]
+            widths.append(sum(sizes) if self.merge_mode == "concat" else sizes[0])
+        return widths
+
+    def _cells(self):
+        """The cells of each level: one, or one for each direction."""
+        if self.bidirectional:
+            return [[level.forward_layer.cell, level.backward_layer.cell] for level in self.levels]
+        return [[level.cell] for level in self.levels]
+
+    def get_config(self):
+        """The arguments."""
+        config = arguments.config_of(self, keras.layers.Layer)
+        if isinstance(self.cell, (list, tuple)):
+            config["depth"] = None
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A layer from its configuration."""
+        config = dict(config)
+        cell = config.pop("cell")
+        one = not isinstance(cell, (list, tuple))
+        cells = [
+            keras.saving.deserialize_keras_object(c, custom_objects=custom_objects)
+            for c in ([cell] if one else cell)
+        ]
+        return cls(cells[0] if one else cells, **config)
+
+    def compute_mask(self, inputs, previous_mask):
+        """The mask of the inputs, on the outputs of a sequence."""
+        mask = first_mask(previous_mask) if self.return_sequences else None
+        per_level = [len(tree.flatten(level_states)) for level_states in self._state_sizes()]
+        others = sum(per_level) * (self.return_state + self.return_all_states)
+        return [mask, *[None] * others] if others else mask
+
+    def _state_sizes(self):
+        """The sizes of the states of each level, in one list a level."""
+        return [[n for c in cells for n in tree.flatten(c.state_size)] for cells in self._cells()]
+
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
+        """Shapes and dtypes of the results."""
+        states = self._states_of_levels(initial_state)
+        self.levels[0].compute_output_spec(sequences, states[0], mask, training, **kwargs)
+        shape, steps = sequences.shape, sequences.shape[:2]
+        lead = steps if self.return_sequences else steps[:1]
+        spec = [keras.KerasTensor((*lead, self.output_width), self.compute_dtype)]
+        dtype = self._cells()[0][0].state_dtype
+        for wanted, front in ((self.return_all_states, steps), (self.return_state, shape[:1])):
+            if wanted:
+                spec += [
+                    [keras.KerasTensor((*front, n), dtype) for n in sizes]
+                    for sizes in self._state_sizes()
+                ]
+        return tuple(spec) if len(spec) > 1 else spec[0]
+
+    # ---- the call ----
+
+    def call(
+        self,
+        sequences,
+        initial_state=None,
+        mask=None,
+        training=False,
+        lengths=None,
+        resets=None,
+        sequences_mask=None,
+    ):
+        """See `RNN`."""
+        given = mask if first_mask(mask) is not None else sequences_mask
+        mask = masks.checked("mask", first_mask(given), sequences.shape)
+        if lengths is not None:
+            valid = masks.from_lengths(lengths, ops.shape(sequences)[:2])
+            mask = valid if mask is None else ops.logical_and(mask, valid)
+        a, gates = ops.cast(sequences, self.compute_dtype), iter(self._gates)
+        every, final = [], []
+        states = self._states_of_levels(initial_state)
+        for n, (level, state) in enumerate(zip(self.levels, states, strict=True)):
+            below = self.between(a, training=training) if n and self.dropout else a
+            y, all_states, last = self._read(level, below, state, mask, resets, training)
+            every.append(all_states)
+            final.append(last)
+            if n + 1 == self.depth and not self.return_sequences and self.residual:
+                a = _last_read(a, mask, self.go_backwards)
+            a = self._joined(a, y, gates)
+        if self.return_sequences:
+            a = self._finished(a, mask)
+            if lengths is not None:
+                a = self._attach_mask([a, mask])
+        results = [a]
+        if self.return_all_states:
+            results += [[self._turned(s, mask) for s in states] for states in every]
+        results += final if self.return_state else []
+        return tuple(results) if len(results) > 1 else a
+
+    def _read(self, level, x, state, mask, resets, training):
+        """One level: its output, its states at every step and its final states, aligned to time."""
+        if self.bidirectional:
+            arguments_ = {"mask": mask, "resets": resets, "training": training}
+            y, *rest = level(x, initial_state=state, **arguments_)
+            halves = [rest[: len(rest) // 2], rest[len(rest) // 2 :]]
+        else:
+            result, mask = level.walk(x, state, mask, training, None, resets)
+            y, *rest = level.results(result, mask, aligned=True)
+            halves = [rest]
+        halves = [tree.flatten(half) for half in halves]
+        cut = [len(half) // 2 if self.return_all_states else 0 for half in halves]
+        every = [s for half, c in zip(halves, cut, strict=True) for s in half[:c]]
+        final = [s for half, c in zip(halves, cut, strict=True) for s in half[c:]]
+        return y, every, final
+
+    def _turned(self, a, mask):
+        return masks.reorder(a, mask) if self.go_backwards else a
+
+    def _finished(self, a, mask):
+        a = self._turned(a, mask)
+        if self.zero_output_for_mask and mask is not None:
+            a = ops.where(mask[:, :, None], a, ops.zeros_like(a))
+        return a
+
+    def _states_of_levels(self, initial_state):
+        """One list of states for each level, or Nones."""
+        if initial_state is None:
+            return [None] * self.depth
+        flat, sizes = tree.flatten(initial_state), self._state_sizes()
+        if len(flat) != sum(map(len, sizes)):
+            raise ValueError(
+                f"Expected `initial_state` with {[len(s) for s in sizes]} states for the levels. "
+                f"Received: {len(flat)} states"
+            )
+        rest = iter(flat)
+        return [[next(rest) for _ in size] for size in sizes]
+
+    def reset_state(self, states=None):
+        """Resets every level; `states` is nested as `return_state` gives them."""
+        for level, state in zip(self.levels, self._states_of_levels(states), strict=True):
+            level.reset_state(state)
+
+    reset_states = reset_state
+
+    def _joined(self, a, y, gates):
+        """a of the next level from that of this one and its output."""
+        if self.residual == "dense":
+            return ops.concatenate([a, y], axis=-1)
+        if self.residual is None or a.shape[-1] != y.shape[-1]:
+            return y
+        if self.residual == "sum":
+            return a + y
+        s = next(gates)(a)
+        return s * y + (1 - s) * a
+
+
+def _last_read(a, mask, go_backwards):
+    """a (B, T, D) at the last step that is read of each row."""
+    if mask is None:
+        return a[:, 0] if go_backwards else a[:, -1]
+    flags = ops.cast(mask, "int32")
+    if go_backwards:
+        last = ops.argmax(flags, axis=1)
+    else:
+        last = ops.shape(mask)[1] - 1 - ops.argmax(ops.flip(flags, axis=1), axis=1)
+    return ops.take_along_axis(a, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
+
+
+def _copy(cell, n):
+    config = keras.saving.serialize_keras_object(cell)
+    config["config"]["name"] = f"{cell.name}_{n}"
+    return keras.saving.deserialize_keras_object(config)
