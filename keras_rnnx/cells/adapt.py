@@ -161,9 +161,7 @@ class KerasCell(AbstractCell):
         """That of the cell, or zeros."""
         if hasattr(self.cell, "get_initial_state"):
             return self.cell.get_initial_state(batch_size=batch_size)
-        return tree.map_structure(
-            lambda n: ops.zeros((batch_size, n), self.state_dtype), self.state_size
-        )
+        return tree.map_structure(lambda n: ops.zeros((batch_size, n), self.state_dtype), self.state_size)
 
     def path(self, how):
         """The `Path` that `read` takes."""
@@ -194,9 +192,7 @@ class KerasCell(AbstractCell):
     def read(self, x, state, how, constants=None):
         """Reads a sequence; see `AbstractCell.read`."""
         if constants is not None and not self._takes["constants"]:
-            raise ValueError(
-                f"Expected a cell whose `call` takes `constants`. Received: {type(self.cell).__name__}"
-            )
+            raise ValueError(f"Expected a cell whose `call` takes `constants`. Received: {type(self.cell).__name__}")
         steps, batch = ops.shape(tree.flatten(x)[0])[:2]
 
         def with_output(states):
@@ -221,9 +217,7 @@ class KerasCell(AbstractCell):
         count = len(flow["state"])
         emit = {"last": (), "outputs": (0,), "states": tuple(range(count))}[how.emit]
         walk = how.walk(emit=emit, compiled=self.path(how).name == "xla loop")
-        made = self._engine(how.training, constants).run(
-            flow, {"slots": how.flags(steps), "fixed": {}}, walk
-        )
+        made = self._engine(how.training, constants).run(flow, {"slots": how.flags(steps), "fixed": {}}, walk)
         return Result(
             output=made["final"][0],
             final=list(made["final"][1:]),

@@ -18,9 +18,7 @@ NORMALIZATIONS = (None, "layer", "rms")
 def known_features(input_shape):
     """The size of the last axis, or a ValueError where it is unknown."""
     if input_shape[-1] is None:
-        raise ValueError(
-            f"Expected the last axis of the inputs to be known. Received: shape {input_shape}"
-        )
+        raise ValueError(f"Expected the last axis of the inputs to be known. Received: shape {input_shape}")
     return input_shape[-1]
 
 
@@ -119,14 +117,10 @@ class Cell(AbstractCell):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.dropout = rate("dropout", dropout)
         self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
-        self.recurrent_dropout_mode = choice(
-            "recurrent_dropout_mode", recurrent_dropout_mode, ("sequence", "step")
-        )
+        self.recurrent_dropout_mode = choice("recurrent_dropout_mode", recurrent_dropout_mode, ("sequence", "step"))
         self.zoneout = zoneout
         self.normalization = choice("normalization", normalization, NORMALIZATIONS)
-        self.recurrent_structure = choice(
-            "recurrent_structure", recurrent_structure, structures.STRUCTURES
-        )
+        self.recurrent_structure = choice("recurrent_structure", recurrent_structure, structures.STRUCTURES)
         self.recurrent_blocks = recurrent_blocks
         self.recurrent_rank = recurrent_rank
         self.learn_initial_state = bool(learn_initial_state)
@@ -264,9 +258,7 @@ class Cell(AbstractCell):
         """x W + b for rows x (..., D), all steps at once; returns (..., G*H)."""
         projected = products.apply({"kernel": self._cast(self.kernel)}, x, x.dtype)
         if self.normalization:
-            projected = normalize(
-                projected, self._cast(self.kernel_gain), self.normalization, len(self.gates)
-            )
+            projected = normalize(projected, self._cast(self.kernel_gain), self.normalization, len(self.gates))
         bias = self.input_bias()
         return projected if bias is None else projected + bias
 
@@ -303,7 +295,7 @@ class Cell(AbstractCell):
 
     def check(self):
         """Tries one step on zeros."""
-        self.operands
+        self._operands = tuple(reading.tried_step(self))
 
     def check_inputs(self, shapes):
         """The number of features must be that of the kernel."""
@@ -317,15 +309,12 @@ class Cell(AbstractCell):
     def operands(self):
         """The width of the left operand of each recurrent product of a step, in the order of use."""
         if self._operands is None:
-            self._operands = tuple(reading.tried_step(self))
+            self.check()
         return self._operands
 
     def weights_of_products(self):
         """The weights of each recurrent product, in the compute dtype."""
-        weights = {
-            name: {key: self._cast(w) for key, w in parts.items()}
-            for name, parts in self._products.items()
-        }
+        weights = {name: {key: self._cast(w) for key, w in parts.items()} for name, parts in self._products.items()}
         bias = self.recurrent_bias()
         if bias is not None and not self.normalization:
             weights["recurrent"]["bias"] = self._cast(bias)
@@ -349,10 +338,7 @@ class Cell(AbstractCell):
         rows = [ops.transpose(self._cast(self.kernel)), ops.transpose(weights["kernel"]), *biases]
         if tuple(order) == self.gates:
             return rows
-        return [
-            ops.concatenate([ops.split(w, len(order))[self.gates.index(g)] for g in order])
-            for w in rows
-        ]
+        return [ops.concatenate([ops.split(w, len(order))[self.gates.index(g)] for g in order]) for w in rows]
 
     @property
     def matrices(self):

@@ -37,8 +37,8 @@ class DeepTransitionRNNCell(Cell):
         **kwargs: see `Cell`. `normalization` acts on x~ W and h U.
 
     Inputs and outputs: inputs (B, D), state [h (B, H)] -> output h (B, H) or y (B, o_P), new state.
-    Weights: input_<k>_kernel, input_<k>_bias; kernel, recurrent_kernel, bias; transition_<l>_kernel, transition_<l>_bias
-        for l = 2..L+1; shortcut_kernel; output_<p>_kernel, output_<p>_bias.
+    Weights: input_<k>_kernel, input_<k>_bias; kernel, recurrent_kernel, bias; transition_<l>_kernel and
+        transition_<l>_bias for l = 2..L+1; shortcut_kernel; output_<p>_kernel, output_<p>_bias.
     Raises:
         ValueError: if a size is no integer > 0, or `shortcut` has no transition layers to skip.
     Cost per step: two flops for each weight of (2) to (4), in L + 1 products that depend on each other.
@@ -67,9 +67,7 @@ class DeepTransitionRNNCell(Cell):
         self.output_layers = [positive("output_layers", n) for n in output_layers]
         self.shortcut = bool(shortcut)
         if self.shortcut and not self.transition_layers:
-            raise ValueError(
-                "Expected `transition_layers` that the shortcut skips. Received: transition_layers=()"
-            )
+            raise ValueError("Expected `transition_layers` that the shortcut skips. Received: transition_layers=()")
         self.output_activation = keras.activations.get(output_activation)
 
     @property

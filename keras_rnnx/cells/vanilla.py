@@ -1,7 +1,6 @@
 """The vanilla recurrent network (Elman, 1990; Jordan, 1986)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.cells.cell import Cell
@@ -62,9 +61,7 @@ class VanillaRNNCell(Cell):
         self.output_activation = keras.activations.get(output_activation)
         self.feedback = choice("feedback", feedback, ("state", "output"))
         if self.feedback == "output" and self.output_units is None:
-            raise ValueError(
-                "Expected `output_units` with feedback='output'. Received: output_units=None"
-            )
+            raise ValueError("Expected `output_units` with feedback='output'. Received: output_units=None")
 
     def state_sizes(self):
         """H, or O where the output is fed back."""

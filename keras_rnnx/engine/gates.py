@@ -69,9 +69,7 @@ class Gates:
         """
         groups = [tuple(group.split()) for group in groups]
         if sum(groups, ()) != self.names:
-            raise ValueError(
-                f"Expected groups that make up the gates {self.names}. Received: {groups}"
-            )
+            raise ValueError(f"Expected groups that make up the gates {self.names}. Received: {groups}")
         size = self.array.shape[-1] // len(self.names)
         parts = _split(self.array, [size * len(group) for group in groups])
         return [Gates(part, group) for part, group in zip(parts, groups, strict=True)]
@@ -79,9 +77,7 @@ class Gates:
     def _combine(self, other, operation):
         if isinstance(other, Gates):
             if other.names != self.names:
-                raise ValueError(
-                    f"Expected the same gates on both sides. Received: {self.names} and {other.names}"
-                )
+                raise ValueError(f"Expected the same gates on both sides. Received: {self.names} and {other.names}")
             other = other.array
         return Gates(operation(self.array, other), self.names)
 
@@ -150,9 +146,7 @@ class Recurrent:
         if name in self._vectors:
             return self._vectors[name]
         known = [*self._gates, *self._products, *self._vectors]
-        raise AttributeError(
-            f"Expected a gate, matrix or vector of the cell, one of {known}. Received: {name!r}"
-        )
+        raise AttributeError(f"Expected a gate, matrix or vector of the cell, one of {known}. Received: {name!r}")
 
     def take(self, *names):
         """The product with some gates that are stored side by side: `u.take("z", "r")(h)` gives `Gates`."""
@@ -177,5 +171,3 @@ def normalize(array, gain, kind, gates, epsilon=1e-3):
         v = v - ops.mean(v, axis=-1, keepdims=True)
     v = v * ops.rsqrt(ops.mean(v * v, axis=-1, keepdims=True) + epsilon)
     return ops.reshape(v, shape) * gain
-
-

@@ -33,12 +33,8 @@ def checked_shape(name, value, shape):
     received = tuple(value.shape)
     expected = tuple(shape[:2])
     flags = received[:2] if len(received) == 3 and received[2] == 1 else received
-    if len(flags) != 2 or any(
-        a is not None and b is not None and a != b for a, b in zip(flags, expected, strict=True)
-    ):
-        raise ValueError(
-            f"Expected `{name}` of shape (batch, time) = {expected}. Received: shape {received}"
-        )
+    if len(flags) != 2 or any(a is not None and b is not None and a != b for a, b in zip(flags, expected, strict=True)):
+        raise ValueError(f"Expected `{name}` of shape (batch, time) = {expected}. Received: shape {received}")
 
 
 def from_lengths(lengths, shape):
@@ -61,9 +57,7 @@ def from_lengths(lengths, shape):
     if values is not None and isinstance(shape[1], int) and values.size:
         low, high = values.min(), values.max()
         if low < 0 or high > shape[1]:
-            raise ValueError(
-                f"Expected 0 <= lengths <= time = {shape[1]}. Received: lengths from {low} to {high}"
-            )
+            raise ValueError(f"Expected 0 <= lengths <= time = {shape[1]}. Received: lengths from {low} to {high}")
     return ops.arange(shape[1])[None, :] < ops.cast(lengths, "int32")[:, None]
 
 

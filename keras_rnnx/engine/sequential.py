@@ -158,10 +158,7 @@ def _rows(flags, like):
 def transition(engine, walk, flow, data, slot, state, multiply):
     """All that happens in one step: reset, the cell's equations, zoneout, mask."""
     if "reset" in slot:
-        state = [
-            ops.where(_rows(slot["reset"], s), r, s)
-            for s, r in zip(state, flow["reset_state"], strict=True)
-        ]
+        state = [ops.where(_rows(slot["reset"], s), r, s) for s, r in zip(state, flow["reset_state"], strict=True)]
     x = tree.map_structure(lambda a: ops.cast(a, state[0].dtype), slot["x"])
     keep = slot.get("keep", data["fixed"].get("keep"))
     count = iter(range(len(keep or ())))
@@ -247,19 +244,13 @@ def _backward(engine, walk, args, saved, cotangents):
     zero = {key: tree.map_structure(ops.zeros_like, flow[key]) for key in ("vectors", "reset_state")}
     carry = {**zero, "state": list(cotangents["final"])}
     if not walk.remat:
-        carry, dx, rows = _backward_segment(
-            engine, walk, flow, data, slots, saved, cotangents["emit"], carry
-        )
+        carry, dx, rows = _backward_segment(engine, walk, flow, data, slots, saved, cotangents["emit"], carry)
         return {**carry, "x": dx, "rows": rows}
 
     def segment(carry, part):
         carry, total = carry
-        _, saved = _forward_segment(
-            engine, walk, flow, data, part["slots"], part["start"], save=True
-        )
-        carry, dx, rows = _backward_segment(
-            engine, walk, flow, data, part["slots"], saved, part["emit"], carry
-        )
+        _, saved = _forward_segment(engine, walk, flow, data, part["slots"], part["start"], save=True)
+        carry, dx, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
         dweights = _weight_gradients(engine, walk, flow["weights"], saved, rows)
         return (carry, tree.map_structure(ops.add, total, dweights)), dx
 
@@ -271,7 +262,7 @@ def _backward(engine, walk, args, saved, cotangents):
 
 
 def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
-    """Returns the carry (cotangents of state, vectors, reset state), dx, and what the weights' gradients are made of."""
+    """Returns the carry (cotangents of state, vectors, reset state), dx, and the rows of the weight gradients."""
     dtype = saved["before"][0].dtype
     asked = engine.asked[walk] = []
 

@@ -39,9 +39,7 @@ class Bidirectional(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         for name, value in (("layer", layer), ("backward_layer", backward_layer)):
             if not isinstance(value, RNN) and not (name == "backward_layer" and value is None):
-                raise ValueError(
-                    f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}"
-                )
+                raise ValueError(f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}")
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
         self.layer = layer
         self.forward_layer = _copy(layer, f"forward_{layer.name}", layer.go_backwards)
@@ -66,9 +64,7 @@ class Bidirectional(keras.layers.Layer):
         for name in names:
             pair = [getattr(d, name) for d in self._directions]
             if pair[0] != pair[1]:
-                raise ValueError(
-                    f"Expected `{name}` to be the same in both directions. Received: {pair}"
-                )
+                raise ValueError(f"Expected `{name}` to be the same in both directions. Received: {pair}")
         if self.forward_layer.go_backwards == self.backward_layer.go_backwards:
             raise ValueError(
                 "Expected `go_backwards` to differ between the two directions. Received: "
@@ -104,9 +100,7 @@ class Bidirectional(keras.layers.Layer):
         config = dict(config)
         for name in ("layer", "backward_layer"):
             if name in config:
-                config[name] = keras.saving.deserialize_keras_object(
-                    config[name], custom_objects=custom_objects
-                )
+                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
         return cls(**config)
 
     def compute_mask(self, inputs, previous_mask):
@@ -145,9 +139,7 @@ class Bidirectional(keras.layers.Layer):
         mask = mask if first_mask(mask) is not None else sequences_mask
         results = []
         for direction, state in zip(self._directions, self._halves(initial_state), strict=True):
-            result, valid = direction.walk(
-                sequences, state, mask, training, lengths, resets, constants
-            )
+            result, valid = direction.walk(sequences, state, mask, training, lengths, resets, constants)
             results.append(direction.results(result, valid, aligned=True))
         if lengths is not None and self.return_sequences:
             results = [[self._attach_mask([r[0], valid]), *r[1:]] for r in results]
@@ -181,8 +173,7 @@ class Bidirectional(keras.layers.Layer):
         other = len(tree.flatten(self.backward_layer.cell.state_size))
         if len(flat) != count + other:
             raise ValueError(
-                f"Expected `initial_state` of {count} forward and {other} backward states. "
-                f"Received: {len(flat)} states"
+                f"Expected `initial_state` of {count} forward and {other} backward states. Received: {len(flat)} states"
             )
         return flat[:count], flat[count:]
 

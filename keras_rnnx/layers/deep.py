@@ -22,7 +22,7 @@ class DeepRNN(keras.layers.Layer):
     and, by `residual`:
     $$ a^{(l+1)} = y^{(l)} \quad \texttt{None} $$
     $$ a^{(l+1)} = a^{(l)} + y^{(l)} \quad \texttt{"sum"} $$
-    $$ a^{(l+1)} = s \odot y^{(l)} + (1 - s) \odot a^{(l)}, \quad s = \sigma(a^{(l)} W_s + b_s) \quad \texttt{"highway"} $$
+    $$ s = \sigma(a^{(l)} W_s + b_s), \quad a^{(l+1)} = s \odot y^{(l)} + (1 - s) \odot a^{(l)} \quad \texttt{"highway"} $$
     $$ a^{(l+1)} = [a^{(l)}; y^{(l)}] \quad \texttt{"dense"} $$
 
     The output is the a of the last level. A level whose output is not as wide as its input has no sum or highway skip
@@ -36,8 +36,15 @@ class DeepRNN(keras.layers.Layer):
         bidirectional: bool, whether each level reads in both directions.
         merge_mode: `"concat"`, `"sum"`, `"mul"` or `"ave"`: how a bidirectional level merges.
         seed: int or None, for `dropout`.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, return_all_states, memory,
-            recurrent_clip: as in `RNN`.
+        return_sequences: as in `RNN`, like the rest.
+        return_state: see `RNN`.
+        go_backwards: see `RNN`; not with `bidirectional`.
+        stateful: see `RNN`.
+        unroll: see `RNN`.
+        zero_output_for_mask: see `RNN`.
+        return_all_states: see `RNN`.
+        memory: see `RNN`.
+        recurrent_clip: see `RNN`.
 
     Call: as `RNN`. States are lists with one entry for each level: its list of states (forward, then backward, where
         bidirectional). Without `return_sequences` a skip of the last level takes its input at the last valid step.
@@ -80,9 +87,7 @@ class DeepRNN(keras.layers.Layer):
         self.cell = cell
         depth = (1 if cells is None else len(cells)) if depth is None else depth
         self.depth = arguments.positive("depth", depth)
-        self.residual = arguments.choice(
-            "residual", "sum" if residual is True else residual or None, RESIDUALS
-        )
+        self.residual = arguments.choice("residual", "sum" if residual is True else residual or None, RESIDUALS)
         self.dropout = arguments.rate("dropout", dropout)
         self.bidirectional = bool(bidirectional)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES[:-1])
@@ -176,8 +181,7 @@ class DeepRNN(keras.layers.Layer):
         cell = config.pop("cell")
         one = not isinstance(cell, (list, tuple))
         cells = [
-            keras.saving.deserialize_keras_object(c, custom_objects=custom_objects)
-            for c in ([cell] if one else cell)
+            keras.saving.deserialize_keras_object(c, custom_objects=custom_objects) for c in ([cell] if one else cell)
         ]
         return cls(cells[0] if one else cells, **config)
 
@@ -202,10 +206,7 @@ class DeepRNN(keras.layers.Layer):
         dtype = self._cells()[0][0].state_dtype
         for wanted, front in ((self.return_all_states, steps), (self.return_state, shape[:1])):
             if wanted:
-                spec += [
-                    [keras.KerasTensor((*front, n), dtype) for n in sizes]
-                    for sizes in self._state_sizes()
-                ]
+                spec += [[keras.KerasTensor((*front, n), dtype) for n in sizes] for sizes in self._state_sizes()]
         return tuple(spec) if len(spec) > 1 else spec[0]
 
     # ---- the call ----

@@ -88,9 +88,7 @@ class RNN(StatefulLayer):
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.memory = arguments.memory(memory)
         if recurrent_clip is not None and not recurrent_clip > 0:
-            raise ValueError(
-                f"Expected `recurrent_clip` to be None or > 0. Received: {recurrent_clip!r}"
-            )
+            raise ValueError(f"Expected `recurrent_clip` to be None or > 0. Received: {recurrent_clip!r}")
         self.recurrent_clip = recurrent_clip
         self.supports_masking = True
         self._attach_mask = AttachMask(name="mask", autocast=False)
@@ -114,9 +112,7 @@ class RNN(StatefulLayer):
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
         config = dict(config)
-        cell = keras.saving.deserialize_keras_object(
-            config.pop("cell"), custom_objects=custom_objects
-        )
+        cell = keras.saving.deserialize_keras_object(config.pop("cell"), custom_objects=custom_objects)
         return cls(cell, **config)
 
     def compute_mask(self, inputs, previous_mask):
@@ -167,9 +163,7 @@ class RNN(StatefulLayer):
     ):
         """See the class."""
         mask = mask if first_mask(mask) is not None else sequences_mask
-        result, mask = self.walk(
-            sequences, initial_state, mask, training, lengths, resets, constants
-        )
+        result, mask = self.walk(sequences, initial_state, mask, training, lengths, resets, constants)
         results = self.results(result, mask)
         if lengths is not None and self.return_sequences:
             results[0] = self._attach_mask([results[0], mask])
@@ -255,15 +249,11 @@ class RNN(StatefulLayer):
         shapes = [tuple(s.shape) for s in tree.flatten(sequences)]
         for shape in shapes:
             if len(shape) < 3 or (len(shape) != 3 and self.cell.casts_inputs):
-                raise ValueError(
-                    f"Expected sequences of shape (batch, time, features). Received: shape {shape}"
-                )
+                raise ValueError(f"Expected sequences of shape (batch, time, features). Received: shape {shape}")
             if shape[1] == 0:
                 raise ValueError(f"Expected at least one time step. Received: shape {shape}")
             if shape[1] is None and self.unroll:
-                raise ValueError(
-                    f"Expected a known number of steps with unroll=True. Received: shape {shape}"
-                )
+                raise ValueError(f"Expected a known number of steps with unroll=True. Received: shape {shape}")
         self.cell.check_inputs(shapes)
         return shapes[0]
 
@@ -307,9 +297,7 @@ def _as_shape(size):
 
 
 _RNN_ARGUMENTS = tuple(
-    name
-    for name in inspect.signature(RNN.__init__).parameters
-    if name not in ("self", "cell", "kwargs")
+    name for name in inspect.signature(RNN.__init__).parameters if name not in ("self", "cell", "kwargs")
 )
 
 

@@ -86,9 +86,7 @@ class StatefulLayer(keras.layers.Layer):
             states = self.get_initial_state(self._kept[0].shape[0])
         states = keras.tree.flatten(states)
         if len(states) != len(self._kept):
-            raise ValueError(
-                f"Expected {len(self._kept)} states. Received: {len(states)} states"
-            )
+            raise ValueError(f"Expected {len(self._kept)} states. Received: {len(states)} states")
         for variable, state in zip(self._kept, states, strict=True):
             variable.assign(state)
 

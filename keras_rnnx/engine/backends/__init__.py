@@ -2,8 +2,8 @@
 
 Nothing above this package knows which backend runs. A backend module offers:
 
-- `scan(body, carry, slots, length=None, reverse=False)`: a loop over the leading axis that returns the last carry and the
-  stacked results of `body(carry, slot) -> (carry, results)`.
+- `scan(body, carry, slots, length=None, reverse=False)`: a loop over the leading axis that returns the last carry and
+  the stacked results of `body(carry, slot) -> (carry, results)`.
 - `vjp(function, primals)`: `function(primals) -> (outputs, aux)`; returns `(outputs, aux, pull)`.
 - `custom_vjp(primal, forward, backward, save)`: the function `primal(*args)` with its own gradient, where
   `forward(*args) -> (outputs, saved)` and `backward(args, saved, cotangents) -> (gradient, ...)`. The arguments are

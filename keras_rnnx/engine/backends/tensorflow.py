@@ -51,9 +51,7 @@ def scan(body, carry, slots, length=None, reverse=False):
     structure = {}
 
     def flat_body(carry_now, slot):
-        new, results = body(
-            tree.pack_sequence_as(carry, carry_now), tree.pack_sequence_as(slots, slot)
-        )
+        new, results = body(tree.pack_sequence_as(carry, carry_now), tree.pack_sequence_as(slots, slot))
         structure["results"] = results
         return tree.flatten(new), tree.flatten(results)
 

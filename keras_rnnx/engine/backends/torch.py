@@ -6,7 +6,8 @@ from keras import ops, tree
 from keras_rnnx.engine.backends.unrolled import scan
 
 __all__ = [
-    "NAME", "Region", "bucket", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp", "matmul", "scan", "vjp",
+    "NAME", "Region", "bucket", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp",
+    "matmul", "scan", "vjp",
 ]  # fmt: skip
 
 NAME = "torch"
@@ -56,16 +57,12 @@ def vjp(function, primals):
 
     def pull(cotangents):
         pairs = [
-            (o, c)
-            for o, c in zip(tree.flatten(outputs), tree.flatten(cotangents), strict=True)
-            if o.requires_grad
+            (o, c) for o, c in zip(tree.flatten(outputs), tree.flatten(cotangents), strict=True) if o.requires_grad
         ]
         gradients = [None] * len(flat)
         if pairs:
             gradients = torch.autograd.grad(*zip(*pairs, strict=True), flat, allow_unused=True)
-        zeroed = [
-            torch.zeros_like(p) if g is None else g for p, g in zip(flat, gradients, strict=True)
-        ]
+        zeroed = [torch.zeros_like(p) if g is None else g for p, g in zip(flat, gradients, strict=True)]
         return tree.pack_sequence_as(primals, zeroed)
 
     detached = tree.map_structure(lambda a: a.detach(), (outputs, aux))
