@@ -51,7 +51,9 @@ def spell(**options):
         ({"resets": [[0, 0, 1, 0]]}, [1, 12, 3, 34]),
         ({"resets": [[1, 0, 0, 1]], "reset_state": [[7]]}, [71, 712, 7123, 74]),
         ({"resets": [[0, 0, 1, 0]], "mask": [[1, 1, 0, 1]]}, [1, 12, 0, 4]),
-        ({"resets": [[0, 0, 1, 0]], "go_backwards": True}, [4, 3, 32, 321]),
+        ({"resets": [[0, 0, 1, 0]], "go_backwards": True}, [4, 43, 2, 21]),
+        ({"resets": [[1, 0, 0, 1]], "go_backwards": True}, [4, 3, 32, 321]),
+        ({"resets": [[0, 0, 1, 0]], "mask": [[1, 1, 0, 1]], "go_backwards": True}, [4, 2, 2, 21]),
     ],
 )
 def test_loop_by_hand(options, expected):
@@ -65,6 +67,19 @@ def test_zoneout_by_hand():
     assert spell(zoneout=[0.25])[:2] == [0.75, 7.3125]
     masked = spell(zoneout=[0.25], mask=[[1, 0, 0, 1]])
     assert masked == [0.75, 0.75, 0.75, 7.75 * 0.75 + 0.75 * 4]
+
+
+def test_draws_belong_to_their_time_step_also_backwards():
+    draws = [np.array([[0, 1, 0, 0]], bool)[..., None]]
+    options = {"zoneout": [0.5], "zoneout_draws": draws, "training": True}
+    assert spell(go_backwards=True, **options) == [4, 43, 43, 431]
+
+    def read(x, h, left_masks):
+        return (10 * h * left_masks[0] + x,)
+
+    left = np.array([[1, 0, 1, 1]], float)[..., None]
+    (history,), _ = run(read, DIGITS, [np.zeros((1, 1))], left_masks=[left], go_backwards=True)
+    assert history[0, :, 0].tolist() == [4, 43, 2, 21]
 
 
 def test_zoneout_of_one_state_leaves_the_other(rng):

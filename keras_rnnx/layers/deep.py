@@ -22,7 +22,7 @@ class DeepRNN(keras.layers.Layer):
     and, by `residual`:
     $$ a^{(l+1)} = y^{(l)} \quad \texttt{None} $$
     $$ a^{(l+1)} = a^{(l)} + y^{(l)} \quad \texttt{"sum"} $$
-    $$ s = \sigma(a^{(l)} W_s + b_s), \quad a^{(l+1)} = s \odot y^{(l)} + (1 - s) \odot a^{(l)} \quad \texttt{"highway"} $$
+    $$ s = \sigma(a^{(l)} W_s + b_s), \quad a^{(l+1)} = s \odot y^{(l)} + (1 - s) \odot a^{(l)} \quad \texttt{"highway"}$$
     $$ a^{(l+1)} = [a^{(l)}; y^{(l)}] \quad \texttt{"dense"} $$
 
     The output is the a of the last level. A level whose output is not as wide as its input has no sum or highway skip

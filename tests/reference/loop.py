@@ -3,15 +3,17 @@
 import numpy as np
 
 
-def reading_order(valid, go_backwards):
-    """The step that is read at each position: itself, or the valid steps last to first.
+def processing_order(walked, start, valid):
+    """States of a reversed walk, aligned to time, in the order in which they were made.
 
-    Masked positions stay where they are: valid 1 0 1 1 reads 3 1 2 0.
+    At the j-th valid position stands the result after the j last valid steps; a masked position
+    repeats the position before it, or `start`: valid 1 0 1 1 gives the results 3 3 2 0 of the walk.
     """
-    order = np.arange(len(valid))
-    if go_backwards:
-        order[valid] = order[valid][::-1]
-    return order
+    made = iter(walked[valid][::-1])
+    ordered = np.empty_like(walked)
+    for t in range(len(valid)):
+        ordered[t] = next(made) if valid[t] else start if t == 0 else ordered[t - 1]
+    return ordered
 
 
 def zone_out(old, new, p, keep, training):
@@ -41,28 +43,29 @@ def run(
 ):
     """Walk `step` over a batch of sequences, one row and one step at a time.
 
-    At each position of a row, in this order:
-        reset:   where resets is True, every state becomes its value in `reset_state`
-        step:    new states from the step read and the old states
+    At each time step t of a row, in this order:
+        reset:   where a document starts (forwards: the mark of t; backwards: the mark of t + 1, for
+                 the document before it is entered at its last step), every state becomes its value
+                 in `reset_state`, whether step t is valid or not
+        step:    new states from x_t and the old states
         zoneout: each state keeps part of its old value
         mask:    where mask is False, the states stay as they were (after the reset, if any)
-    The history records the states at the end of each position.
+    The history records the states after each step, backwards in processing order.
 
     Args:
         step: function (x_t (D,), *states (S,)) -> tuple of new states.
         x: (B, T, D).
         state: list of initial states (B, S).
         mask: (B, T) bool, True is a valid step; `None` is all valid.
-        resets: (B, T) bool; a mark belongs to its step and is read with it, also backwards.
+        resets: (B, T) bool, True marks the first step of a document.
         reset_state: list of (S,), the cell's own initial state; `None` is zeros.
         left_masks: list of (B, T, S) multipliers (recurrent dropout), passed to `step` as
-            `left_masks=[(S,), ...]`; `None` entries stay `None`.
+            `left_masks=[(S,), ...]`; `None` entries stay `None`. Indexed by time, also backwards.
         zoneout: one probability a state; `()` is none.
         zoneout_draws: list of (B, T, S) bool, one a state, True keeps the old value; needed
-            in training.
+            in training. Indexed by time, also backwards.
         training: whether zoneout draws (True) or mixes (False).
-        go_backwards: read the valid steps last to first. Histories, `left_masks` and
-            `zoneout_draws` are in processing order.
+        go_backwards: read the valid steps last to first.
 
     Returns:
         Histories, a list of (B, T, S), and final states, a list of (B, S).
@@ -80,15 +83,16 @@ def run(
         zoneout_draws = [None] * len(final)
 
     for row in range(B):
-        states = [s[row] for s in final]
-        for t, read in enumerate(reading_order(mask[row], go_backwards)):
-            if resets[row, read]:
+        states = start = [s[row].copy() for s in final]
+        for t in range(T)[:: -1 if go_backwards else 1]:
+            mark = t + 1 if go_backwards else t
+            if mark < T and resets[row, mark]:
                 states = [np.array(s, np.float64) for s in reset_state]
             if mask[row, t]:
                 options = {}
                 if left_masks is not None:
                     options["left_masks"] = [at(m, row, t) for m in left_masks]
-                new = step(x[row, read], *states, **options)
+                new = step(x[row, t], *states, **options)
                 states = [
                     zone_out(s, s_new, p, at(draws, row, t), training)
                     for s, s_new, p, draws in zip(states, new, zoneout, zoneout_draws, strict=True)
@@ -97,6 +101,9 @@ def run(
                 s_history[row, t] = s
         for s, s_final in zip(states, final, strict=True):
             s_final[row] = s
+        if go_backwards:
+            for s_history, s_start in zip(history, start, strict=True):
+                s_history[row] = processing_order(s_history[row], s_start, mask[row])
     return history, final
 
 

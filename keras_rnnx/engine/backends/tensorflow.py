@@ -193,8 +193,15 @@ class Region:
 
 
 def matmul(left, right, dtype):
-    """`left @ right` in the dtype of `right`, returned in `dtype`."""
-    return tf.cast(tf.matmul(tf.cast(left, right.dtype), right), dtype)
+    """`left @ right` in the dtype of `right`, returned in `dtype`; a matrix on the right meets all rows at once."""
+    left = tf.cast(left, right.dtype)
+    if len(left.shape) > 2 and len(right.shape) == 2:
+        rows = tf.matmul(tf.reshape(left, (-1, left.shape[-1])), right)
+        product = tf.reshape(rows, tf.concat([tf.shape(left)[:-1], right.shape[-1:]], 0))
+        product.set_shape((*left.shape[:-1], right.shape[-1]))
+    else:
+        product = tf.matmul(left, right)
+    return tf.cast(product, dtype)
 
 
 def bucket(slots):
