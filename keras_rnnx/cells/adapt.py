@@ -99,7 +99,7 @@ class StackedCells(AbstractCell):
 
     def read(self, x, state, how):
         """Reads layer by layer, so that each projects its whole input at once."""
-        state, states, final = list(state), [], []
+        state, states, final, start = list(state), [], [], []
         for i, cell in enumerate(self.cells):
             last = i + 1 == len(self.cells)
             emit = how.emit if last or how.emit == "states" else "outputs"
@@ -108,9 +108,11 @@ class StackedCells(AbstractCell):
             result = cell.read(x, mine, dataclasses.replace(how, emit=emit))
             final += result.final
             states += result.states or []
+            start += (result.start or [None])[1:]
             if not last:
                 x = ops.cast(result.outputs, self.compute_dtype)
-        return Result(result.output, final, result.outputs, states or None)
+        start = [result.start[0], *start] if how.holds_start else None
+        return Result(result.output, final, result.outputs, states or None, start)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -223,4 +225,5 @@ class KerasCell(AbstractCell):
             final=list(made["final"][1:]),
             outputs=made["emit"][0] if made["emit"] else None,
             states=made["emit"][1:] if how.emit == "states" else None,
+            start=[flow["state"][0], *flow["state"][1:]] if how.holds_start else None,
         )

@@ -46,6 +46,11 @@ class Reading:
             flags["cut"] = (done % self.memory[1] == 0) & (done > 0)
         return {name: flag for name, flag in flags.items() if flag is not None}
 
+    @property
+    def holds_start(self):
+        """Whether outputs from before the first step may be wanted once they are put in reading order."""
+        return self.reverse and self.mask is not None
+
     def walk(self, **more):
         """The engine's static view of this reading."""
         return Walk(
@@ -67,12 +72,14 @@ class Result:
         final: the final states.
         outputs: (T, B, O), or None where only the last was asked for.
         states: every state as (T, B, ...), or None unless asked for.
+        start: the output before the first step and the states there, where a masked walk goes in reverse; else None.
     """
 
     output: object
     final: list
     outputs: object = None
     states: object = None
+    start: object = None
 
 
 class AbstractCell(keras.layers.Layer):

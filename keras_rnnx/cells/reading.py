@@ -119,6 +119,7 @@ def read(cell, x, state, how):
         final=list(made["final"]),
         outputs=cell.readout(made["emit"][0]) if made["emit"] else None,
         states=made["emit"] if how.emit == "states" else None,
+        start=[cell.readout(flow["state"][0]), *flow["state"]] if how.holds_start else None,
     )
 
 

@@ -61,24 +61,28 @@ def from_lengths(lengths, shape):
     return ops.arange(shape[1])[None, :] < ops.cast(lengths, "int32")[:, None]
 
 
-def reading_order(mask):
-    """For each position (B, T), the position that holds the same rank counted from the other end.
+def reorder(outputs, mask, start=None):
+    """Outputs of a reversed walk, aligned to time, in the order in which they were made.
 
-    The valid steps of a row swap places, first with last; masked positions stay. Applying it twice changes nothing.
+    The j-th valid position gets the j-th output; a masked position repeats the output before it.
+
+    Args:
+        outputs: (B, T, ...), aligned to time.
+        mask: (B, T) bool, or None for a plain flip.
+        start: (B, ...), the output before the first step. Default: zeros.
     """
-    valid = ops.cast(mask, "int32")
-    rank = ops.cumsum(valid, axis=1) - 1
-    last = ops.sum(valid, axis=1, keepdims=True) - 1
-    positions = ops.arange(ops.shape(mask)[1])[None, :] + 0 * valid
-    by_rank = ops.argsort(ops.where(mask, positions, positions + ops.shape(mask)[1]), axis=1)
-    partner = ops.take_along_axis(by_rank, ops.maximum(last - rank, 0), axis=1)
-    return ops.where(mask, partner, positions)
-
-
-def reorder(outputs, mask):
-    """Outputs (B, T, ...) of a reversed walk, aligned to time, in the order in which they were made."""
     if mask is None:
         return ops.flip(outputs, axis=1)
-    order = reading_order(mask)
-    order = ops.reshape(order, (*ops.shape(order), *[1] * (len(outputs.shape) - 2)))
-    return ops.take_along_axis(outputs, order, axis=1)
+    steps = ops.shape(mask)[1]
+    valid = ops.cast(mask, "int32")
+    made = ops.cumsum(valid, axis=1)  # how many outputs are there up to each position
+    positions = ops.arange(steps)[None, :] + 0 * valid
+    backwards = ops.argsort(ops.where(mask, -positions, steps), axis=1)  # valid positions, last first
+    source = ops.take_along_axis(backwards, ops.maximum(made - 1, 0), axis=1)
+
+    def like_outputs(a):
+        return ops.reshape(a, (*ops.shape(a), *[1] * (len(outputs.shape) - 2)))
+
+    read = ops.take_along_axis(outputs, like_outputs(source), axis=1)
+    start = ops.zeros_like(outputs[:, 0]) if start is None else ops.cast(start, outputs.dtype)
+    return ops.where(like_outputs(made > 0), read, start[:, None])

@@ -223,21 +223,24 @@ class RNN(StatefulLayer):
             aligned: whether sequences stay aligned to time when the layer goes backwards.
         """
 
-        def finished(a, dtype):
+        def finished(a, dtype, start):
             a = ops.swapaxes(a, 0, 1)
             if self.go_backwards and not aligned:
-                a = masks.reorder(a, mask)
+                a = masks.reorder(a, mask, start)
             return ops.cast(a, dtype)
+
+        output_start, *state_starts = result.start or [None] * (1 + len(result.final))
 
         output = ops.cast(result.output, self.compute_dtype)
         if self.return_sequences:
-            output = finished(result.outputs, self.compute_dtype)
+            output = finished(result.outputs, self.compute_dtype, output_start)
             if self.zero_output_for_mask and mask is not None:
                 flags = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(output.shape) - 2)))
                 output = ops.where(flags, output, ops.zeros_like(output))
         results = [output]
         if self.return_all_states:
-            results += [finished(s, self.cell.state_dtype) for s in result.states]
+            pairs = zip(result.states, state_starts, strict=True)
+            results += [finished(s, self.cell.state_dtype, start) for s, start in pairs]
         if self.return_state:
             results += tree.pack_sequence_as(self._state_structure(), result.final)
         return results
