@@ -96,8 +96,8 @@ class Gates:
 def activate(gates, functions):
     """Applies one activation to each gate, as few whole-block operations as they allow.
 
-    XLA runs one activation over a block (B, G*H) several times faster than one over each slice. A mix of sigmoid and
-    tanh is a single block, since sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
+    XLA runs one activation over a block (B, G*H) several times faster than one over each slice. Sigmoid and tanh make
+    a single block, since sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, which is also faster than XLA's own sigmoid.
 
     Args:
         gates: `Gates`.
@@ -109,7 +109,7 @@ def activate(gates, functions):
     array, count = gates.array, len(gates.names)
     units = array.shape[-1] // count
     kinds = set(functions)
-    if kinds == {activations.sigmoid, activations.tanh}:
+    if activations.sigmoid in kinds and kinds <= {activations.sigmoid, activations.tanh}:
         half = [f is activations.sigmoid for f in functions]
         scale = np.repeat(np.where(half, 0.5, 1.0), units)
         shift = np.repeat(np.where(half, 0.5, 0.0), units)
