@@ -36,6 +36,8 @@ class Cell(AbstractCell):
         CANDIDATES: the gates to which `activate` applies `activation`; the others get `recurrent_activation`.
         MATRICES: names of further matrices (H, H): weight `<name>_kernel`, product `u.<name>(h)`.
         VECTORS: names of vectors (H,) that a step reads as `u.<name>`.
+        LANES: whether `step` also works when every array has one more axis in front of B, which lets `Bidirectional`
+            walk both directions in one loop. True for steps of arithmetic, activations and products alone.
 
     Args:
         units: int > 0, H, the size of every state.
@@ -72,6 +74,7 @@ class Cell(AbstractCell):
     CANDIDATES = ""
     MATRICES = ""
     VECTORS = ""
+    LANES = False
 
     def __init__(
         self,

@@ -47,6 +47,7 @@ class DeepTransitionRNNCell(Cell):
     """
 
     GATES, STATES, CANDIDATES = "h", "h", "h"
+    LANES = True
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class GRUCell(Cell):
     """
 
     GATES, STATES, CANDIDATES = "z r n", "h", "n"
+    LANES = True
 
     def __init__(
         self,

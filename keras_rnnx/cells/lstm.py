@@ -37,6 +37,7 @@ class LSTMCell(Cell):
     """
 
     GATES, STATES, CANDIDATES = "i f g o", "h c", "g"
+    LANES = True
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """From a cell's equations to the engine: draws, flags, and the step between plain arrays."""
 
+import dataclasses
 import functools
 
 import keras
@@ -90,15 +91,77 @@ def single_step(cell, inputs, states):
 
 def read(cell, x, state, how):
     """Reads a sequence x (T, B, D) from a list of states; returns a `Result`."""
+    path = cell.path(how)
+    if path.name == "torch fused":
+        return _read_fused(cell, _dropped(cell, x, how), state, how)
+    flow, data = _prepared(cell, x, state, how)
+    made = cell.engine.run(flow, data, _walk(cell, how, path))
+    return _result(cell, flow, made["emit"], made["final"], how)
+
+
+def read_pair(cells, x, states, how):
+    """Reads a sequence forwards by one cell and backwards by another one like it, in one loop.
+
+    Args:
+        cells: two cells for which `alike` holds.
+        x: (T, B, D).
+        states: two lists of states.
+        how: the `Reading` of the forward cell.
+
+    Returns:
+        Two `Result`s, aligned to time.
+    """
+    ways = [how, dataclasses.replace(how, reverse=not how.reverse)]
+    flows, datas = zip(
+        *[_prepared(*each) for each in zip(cells, (x, x), states, ways, strict=True)], strict=True
+    )
+    lanes = []
+    for way, flow, data in zip(ways, flows, datas, strict=True):
+        timed = {"x": flow["x"], "slots": {k: v for k, v in data["slots"].items() if k != "cut"}}
+        timed = keras.tree.map_structure(lambda a: ops.flip(a, 0), timed) if way.reverse else timed
+        rows = {key: flow[key] for key in ("weights", "vectors")}
+        rows = keras.tree.map_structure(lambda w: w[None] if len(w.shape) == 1 else w, rows)
+        rest = {"state": flow["state"], "reset_state": flow["reset_state"], "fixed": data["fixed"]}
+        lanes.append((timed, {**rows, **rest}))
+    timed, rest = (
+        keras.tree.map_structure(lambda *pair, axis=axis: ops.stack(pair, axis), *parts)
+        for axis, parts in ((1, [lane[0] for lane in lanes]), (0, [lane[1] for lane in lanes]))
+    )
+    if "cut" in datas[0]["slots"]:
+        cuts = datas[0]["slots"]["cut"]
+        timed["slots"]["cut"] = ops.flip(cuts, 0) if how.reverse else cuts
+    data = {"slots": timed["slots"], "fixed": rest.pop("fixed")}
+    walk = _walk(cells[0], dataclasses.replace(how, reverse=False), cells[0].path(how), lanes=True)
+    made = cells[0].engine.run({**rest, "x": timed["x"]}, data, walk)
+    results = []
+    for i, (cell, way, flow) in enumerate(zip(cells, ways, flows, strict=True)):
+        emit = [ops.flip(a[:, i], 0) if way.reverse else a[:, i] for a in made["emit"]]
+        results.append(_result(cell, flow, emit, [s[i] for s in made["final"]], way))
+    return results
+
+
+def alike(cells):
+    """Whether two cells can walk in one loop: the same equations and options, in weights of their own."""
+    first, second = cells
+    if type(first) is not type(second) or not getattr(first, "LANES", False):
+        return False
+    ignored = ("name", "seed", "trainable")
+    configs = [{k: v for k, v in cell.get_config().items() if k not in ignored} for cell in cells]
+    return configs[0] == configs[1] and first.recurrent_structure != "block"
+
+
+def _dropped(cell, x, how):
     if how.training and cell.dropout:
         ones = ops.ones((1, *ops.shape(x)[1:]), x.dtype)
         x = x * keras.random.dropout(ones, cell.dropout, seed=cell.seed_generator)
-    path = cell.path(how)
-    if path.name == "torch fused":
-        return _read_fused(cell, x, state, how)
+    return x
+
+
+def _prepared(cell, x, state, how):
+    """What the engine takes: `flow` and `data`, see there."""
     steps, batch = ops.shape(x)[:2]
     flow = {
-        "x": cell.project(x),
+        "x": cell.project(_dropped(cell, x, how)),
         "state": [ops.cast(s, cell.state_dtype) for s in state],
         "weights": cell.weights_of_products(),
         "vectors": cell.values_of_vectors(),
@@ -107,18 +170,25 @@ def read(cell, x, state, how):
     data = {"slots": how.flags(steps), "fixed": {}}
     if how.training:
         _draw(cell, data, steps, batch)
+    return flow, data
+
+
+def _walk(cell, how, path, lanes=False):
     every = tuple(range(len(cell.states)))
-    walk = how.walk(
+    return how.walk(
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
         compiled=path.name == "xla loop",
         zoneout=cell.rates if any(cell.rates) else (),
+        lanes=lanes,
     )
-    made = cell.engine.run(flow, data, walk)
+
+
+def _result(cell, flow, emit, final, how):
     return Result(
-        output=cell.readout(made["final"][0]),
-        final=list(made["final"]),
-        outputs=cell.readout(made["emit"][0]) if made["emit"] else None,
-        states=made["emit"] if how.emit == "states" else None,
+        output=cell.readout(final[0]),
+        final=list(final),
+        outputs=cell.readout(emit[0]) if emit else None,
+        states=emit if how.emit == "states" else None,
         start=[cell.readout(flow["state"][0]), *flow["state"]] if how.holds_start else None,
     )
 

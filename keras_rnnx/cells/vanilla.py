@@ -44,6 +44,7 @@ class VanillaRNNCell(Cell):
     """
 
     GATES, STATES, CANDIDATES = "h", "h", "h"
+    LANES = True
 
     def __init__(
         self,

@@ -37,3 +37,11 @@ def choose(kernel, obstacles, unroll):
     if backend.compiles():
         return Path("xla loop", "one compiled loop, weight gradients batched after it")
     return Path("plain loop", "inside plain_loops(): a graph without XLA, for converters")
+
+
+def gains_by_lanes(kernel, unroll):
+    """Whether two alike sequences walk faster side by side in one loop than one after the other.
+
+    On an accelerator one loop halves the launches. On a CPU it was measured slower: its batched products are.
+    """
+    return backend.device() != "cpu" and choose(kernel, ["lanes"], unroll).name == "xla loop"

@@ -35,6 +35,8 @@ class Walk:
         save: store in the forward pass what the gradient needs.
         remat: keep only every k-th state and recompute the others; None keeps all.
         clip: bound of the gradient entering each earlier step; None for no bound.
+        lanes: whether two sequences walk side by side, each with its own weights: every array has an axis of size 2
+            before B, and weights and vectors have it in front.
         zoneout: rate for each state; draws in `data` decide in training. () for none.
     """
 
@@ -43,6 +45,7 @@ class Walk:
     unroll: bool = False
     compiled: bool = True
     save: bool = True
+    lanes: bool = False
     remat: int | None = None
     clip: float | None = None
     zoneout: tuple = ()
@@ -102,7 +105,7 @@ class Engine:
         slots = {"x": flow["x"], "slots": data["slots"]}
         data = dict(data)
         if walk.remat:
-            slots = _whole_segments(slots, steps, walk.remat)
+            slots = _whole_segments(slots, steps, walk)
         elif walk.compiled and not walk.unroll:
             slots, length = backend.bucket(slots)
             padded = length is not None
@@ -125,13 +128,13 @@ class Engine:
         return self._functions[walk]
 
 
-def _whole_segments(slots, steps, size):
+def _whole_segments(slots, steps, walk):
     """Pads time to a multiple of the segment with masked steps."""
-    batch = ops.shape(tree.flatten(slots["x"])[0])[1]
-    extra = -steps % size
+    lead = ops.shape(tree.flatten(slots["x"])[0])[: 3 if walk.lanes else 2]
     mask = slots["slots"].get("mask")
-    mask = ops.ones((steps, batch), "bool") if mask is None else mask
+    mask = ops.ones(lead, "bool") if mask is None else mask
     slots = {**slots, "slots": {**slots["slots"], "mask": mask}}
+    extra = -steps % walk.remat
 
     def pad(a):
         return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
@@ -151,8 +154,8 @@ def _joined(slots):
 
 
 def _rows(flags, like):
-    """Flags (B,) shaped to select rows of a state (B, ...)."""
-    return ops.reshape(flags, (-1, *[1] * (len(like.shape) - 1)))
+    """Flags (B,), or (2, B) in lanes, shaped to select rows of a state (B, ...)."""
+    return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - len(flags.shape))))
 
 
 def transition(engine, walk, flow, data, slot, state, multiply):
@@ -332,6 +335,13 @@ def _replay(value, noise, left, weights, dtype):
     return replay({"left": left, "noise": noise, "value": value, "weights": weights})
 
 
+def _all_rows(a, lanes):
+    """(T, B, S) as rows (T*B, S); in lanes (T, 2, B, S) as (2, T*B, S)."""
+    if lanes:
+        return ops.reshape(ops.swapaxes(a, 0, 1), (2, -1, a.shape[-1]))
+    return ops.reshape(a, (-1, a.shape[-1]))
+
+
 def _weight_gradients(engine, walk, weights, saved, rows):
     """One product over all T*B rows for each recurrent product of a step."""
     lefts, cotangents = iter(rows["lefts"]), iter(rows["products"])
@@ -340,7 +350,7 @@ def _weight_gradients(engine, walk, weights, saved, rows):
         name, gates = ask.name, ask.gates
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
         du = rows["x"] if ask.as_x else next(cotangents)
-        left, du = (ops.reshape(a, (-1, a.shape[-1])) for a in (left, du))
+        left, du = (_all_rows(a, walk.lanes) for a in (left, du))
 
         def product(w, left=left, gates=gates, dtype=du.dtype):
             part = products.columns(w, engine.gates, gates)

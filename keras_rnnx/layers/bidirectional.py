@@ -4,6 +4,8 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
+from keras_rnnx.cells import reading
+from keras_rnnx.engine import paths
 from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
@@ -137,10 +139,20 @@ class Bidirectional(keras.layers.Layer):
     ):
         """See `RNN`."""
         mask = mask if first_mask(mask) is not None else sequences_mask
-        results = []
-        for direction, state in zip(self._directions, self._halves(initial_state), strict=True):
-            result, valid = direction.walk(sequences, state, mask, training, lengths, resets, constants)
-            results.append(direction.results(result, valid, aligned=True))
+        call = (mask, training, lengths, resets)
+        states = self._halves(initial_state)
+        if self.one_loop:
+            pairs = self._walk_pair(sequences, states, *call)
+        else:
+            pairs = [
+                direction.walk(sequences, state, *call, constants)
+                for direction, state in zip(self._directions, states, strict=True)
+            ]
+        results = [
+            direction.results(result, valid, aligned=True)
+            for direction, (result, valid) in zip(self._directions, pairs, strict=True)
+        ]
+        valid = pairs[0][1]
         if lengths is not None and self.return_sequences:
             results = [[self._attach_mask([r[0], valid]), *r[1:]] for r in results]
         results = self._flat(*results, self._merge)
@@ -149,6 +161,30 @@ class Bidirectional(keras.layers.Layer):
             flat[0] = self._attach_mask([flat[0], valid])
             results = flat if isinstance(results, list) else flat[0]
         return tuple(results) if isinstance(results, list) else results
+
+    @property
+    def one_loop(self):
+        """Whether both directions walk in one loop: their cells are alike, and the device gains by it."""
+        cells = [direction.cell for direction in self._directions]
+        same = ("memory", "recurrent_clip", "unroll")
+        return (
+            reading.alike(cells)
+            and all(len({getattr(d, name) for d in self._directions}) == 1 for name in same)
+            and paths.gains_by_lanes(cells[0].fused()[0], self.forward_layer.unroll)
+        )
+
+    def _walk_pair(self, sequences, states, *call):
+        ready = [
+            direction.prepared(sequences, state, *call)
+            for direction, state in zip(self._directions, states, strict=True)
+        ]
+        x, _, how, valid = ready[0]
+        cells = [direction.cell for direction in self._directions]
+        results = reading.read_pair(cells, x, [each[1] for each in ready], how)
+        for direction, result in zip(self._directions, results, strict=True):
+            if direction.stateful:
+                direction.keep_state(result.final)
+        return [(result, valid) for result in results]
 
     def _merge(self, a, b):
         if self.merge_mode == "concat":

@@ -175,6 +175,17 @@ class RNN(StatefulLayer):
         Returns:
             The `Result`, time-major and aligned to time, and the mask (B, T) or None.
         """
+        x, state, how, mask = self.prepared(
+            sequences, initial_state, mask, training, lengths, resets
+        )
+        more = {} if constants is None else {"constants": constants}
+        result = self.cell.read(x, state, how, **more)
+        if self.stateful:
+            self.keep_state(result.final)
+        return result, mask
+
+    def prepared(self, sequences, initial_state, mask, training, lengths, resets):
+        """The arguments of a call, checked: time-major inputs, states, the `Reading`, and the mask (B, T) or None."""
         static = self._checked_shape(sequences)
         batch, steps = ops.shape(tree.flatten(sequences)[0])[:2]
         mask = masks.checked("mask", first_mask(mask), static)
@@ -184,11 +195,7 @@ class RNN(StatefulLayer):
         resets = masks.checked("resets", resets, static)
         state = self._start(initial_state, batch, static[0])
         x = tree.map_structure(self._time_major, sequences)
-        more = {} if constants is None else {"constants": constants}
-        result = self.cell.read(x, state, self._reading(mask, resets, training), **more)
-        if self.stateful:
-            self.keep_state(result.final)
-        return result, mask
+        return x, state, self._reading(mask, resets, training), mask
 
     @property
     def emit(self):
