@@ -162,8 +162,10 @@ class KerasCell(AbstractCell):
     def get_initial_state(self, batch_size=None):
         """That of the cell, or zeros."""
         if hasattr(self.cell, "get_initial_state"):
-            return self.cell.get_initial_state(batch_size=batch_size)
-        return tree.map_structure(lambda n: ops.zeros((batch_size, n), self.state_dtype), self.state_size)
+            state = self.cell.get_initial_state(batch_size=batch_size)
+        else:
+            state = tree.map_structure(lambda n: ops.zeros((batch_size, n), self.state_dtype), self.state_size)
+        return list(state) if isinstance(state, (list, tuple)) else [state]
 
     def path(self, how):
         """The `Path` that `read` takes."""

@@ -116,6 +116,19 @@ class AbstractCell(keras.layers.Layer):
         """The `Path` that `read` takes."""
         raise NotImplementedError
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A cell from its configuration, whose entries may be cells themselves."""
+
+        def cells(value):
+            if isinstance(value, list):
+                return [cells(v) for v in value]
+            if isinstance(value, dict) and "class_name" in value and "registered_name" in value:
+                return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            return value
+
+        return super().from_config({k: cells(v) if k in ("cell", "cells") else v for k, v in config.items()})
+
     def get_config(self):
         """The arguments of every `__init__` of the class chain, from the attributes of the same names."""
         return {**super().get_config(), **config_of(self, AbstractCell)}

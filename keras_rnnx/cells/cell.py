@@ -184,6 +184,7 @@ class Cell(AbstractCell):
             "recurrent",
             (self.state_sizes()[0], len(self.recurrent_gates) * self.gate_units),
             structure=self.recurrent_structure,
+            gates=len(self.recurrent_gates),
         )
         self.build_bias(width)
         if self.normalization:
@@ -216,7 +217,7 @@ class Cell(AbstractCell):
             constraint=getattr(self, f"{role}_constraint"),
         )
 
-    def add_matrix(self, name, shape, bias=False, structure="dense"):
+    def add_matrix(self, name, shape, bias=False, structure="dense", gates=1):
         """Adds a matrix whose product a step takes as `u.<name>(left)`; weight `<name>_kernel`.
 
         Args:
@@ -224,9 +225,10 @@ class Cell(AbstractCell):
             shape: (size of the left operand, width of the product).
             bias: bool, whether a bias `<name>_bias` is added to the product.
             structure: see `recurrent_structure`.
+            gates: int, how many gates the product makes.
         """
         made = {}
-        wanted = structures.shapes(structure, *shape, self.recurrent_blocks, self.recurrent_rank)
+        wanted = structures.shapes(structure, *shape, gates, self.recurrent_blocks, self.recurrent_rank)
         for key, (suffix, part) in wanted.items():
             initializer = structures.Structured(self.recurrent_initializer, key)
             made[key] = self.new_weight(f"{name}_kernel{suffix}", part, initializer)

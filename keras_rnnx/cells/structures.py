@@ -6,27 +6,33 @@ from keras import ops
 STRUCTURES = ("dense", "diagonal", "block", "low_rank")
 
 
-def shapes(structure, size, width, blocks=None, rank=None):
-    """The shapes of the weights that take rows of `size` to rows of `width`.
+def shapes(structure, size, width, gates, blocks=None, rank=None):
+    """The shapes of the weights that take rows of `size` to `gates` gates, together rows of `width`.
 
     Returns:
         dict: the key in the engine's product -> (suffix of the weight's name, shape).
 
     Raises:
-        ValueError: if `blocks` or `rank` is missing or does not fit.
+        ValueError: if `blocks` or `rank` is missing or does not fit, or a square structure is asked for where the
+            recurrence is not square.
     """
     if structure == "dense":
         return {"kernel": ("", (size, width))}
+    if structure in ("diagonal", "block") and size * gates != width:
+        raise ValueError(
+            f"Expected a state as wide as a gate with recurrent_structure={structure!r}. "
+            f"Received: a state of {size}, gates of {width // gates}"
+        )
     if structure == "diagonal":
         return {"diagonal": ("", (width,))}
     if structure == "block":
-        if not blocks or size % blocks:
+        if not isinstance(blocks, int) or blocks <= 0 or size % blocks:
             raise ValueError(
-                "Expected `recurrent_blocks` to divide the units when recurrent_structure='block'. "
+                "Expected `recurrent_blocks` > 0 that divides the units when recurrent_structure='block'. "
                 f"Received: recurrent_blocks={blocks!r}, units={size}"
             )
         return {"blocks": ("", (blocks, size // blocks, width // blocks))}
-    if not rank or rank > size:
+    if not isinstance(rank, int) or not 0 < rank <= size:
         raise ValueError(
             "Expected 0 < `recurrent_rank` <= units when recurrent_structure='low_rank'. "
             f"Received: recurrent_rank={rank!r}, units={size}"

@@ -48,17 +48,20 @@ def from_lengths(lengths, shape):
         ValueError: if the rank or dtype is wrong, or (where values are known) a length is negative or above T.
     """
     lengths = ops.convert_to_tensor(lengths)
-    if len(lengths.shape) != 1 or "int" not in keras.backend.standardize_dtype(lengths.dtype):
+    batch, steps = shape
+    known_sizes = [n for n in (batch, *lengths.shape[:1]) if isinstance(n, int)]
+    fits = len(lengths.shape) == 1 and len(set(known_sizes)) <= 1
+    if not fits or "int" not in keras.backend.standardize_dtype(lengths.dtype):
         raise ValueError(
-            "Expected `lengths` of shape (batch,) and an integer dtype. "
+            f"Expected `lengths` of shape (batch,) = ({batch},) and an integer dtype. "
             f"Received: shape {tuple(lengths.shape)}, dtype {lengths.dtype}"
         )
     values = backend.known(lengths)
-    if values is not None and isinstance(shape[1], int) and values.size:
+    if values is not None and isinstance(steps, int) and values.size:
         low, high = values.min(), values.max()
-        if low < 0 or high > shape[1]:
-            raise ValueError(f"Expected 0 <= lengths <= time = {shape[1]}. Received: lengths from {low} to {high}")
-    return ops.arange(shape[1])[None, :] < ops.cast(lengths, "int32")[:, None]
+        if low < 0 or high > steps:
+            raise ValueError(f"Expected 0 <= lengths <= time = {steps}. Received: lengths from {low} to {high}")
+    return ops.arange(steps)[None, :] < ops.cast(lengths, "int32")[:, None]
 
 
 def reorder(outputs, mask, start=None):

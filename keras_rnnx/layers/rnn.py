@@ -102,6 +102,9 @@ class RNN(StatefulLayer):
             self.cell.build(step_shape)
             self.cell.built = True
         self.cell.check()
+        batch = tree.flatten(input_shape)[0]
+        if self.stateful and batch is not None:
+            self.known_batch(batch)
         self.built = True
 
     def get_config(self):
@@ -128,6 +131,8 @@ class RNN(StatefulLayer):
         masks.checked_shape("mask", first_mask(mask), shape)
         masks.checked_shape("resets", kwargs.get("resets"), shape)
         self._checked_state(initial_state, shape[0])
+        if self.stateful and initial_state is None:
+            self.known_batch(shape[0])
         dtype, state_dtype = self.compute_dtype, self.cell.state_dtype
         lead = shape[:2] if self.return_sequences else shape[:1]
         sizes = tree.flatten(self.cell.state_size)

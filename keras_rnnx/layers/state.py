@@ -36,31 +36,48 @@ class StatefulLayer(keras.layers.Layer):
         """The states to start from, as a list."""
         raise NotImplementedError
 
-    def kept_state(self, batch, static_batch):
-        """The kept states of the first `batch` rows; makes them for a batch larger than any before.
+    def known_batch(self, batch):
+        """Makes the kept states of a stateful layer for a batch larger than any before.
 
         Raises:
-            ValueError: if the batch size is not known when the states are first made.
+            ValueError: if there are none yet and the batch size is unknown.
         """
         held = self._kept[0].shape[0] if self._kept else 0
-        if static_batch is not None and static_batch > held:
-            self._make(static_batch)
-        elif not self._kept:
+        if batch is not None and batch > held:
+            self._make(batch)
+        elif not held:
             raise ValueError(
-                f"Expected a known batch size at the first call of the stateful layer {self.name!r}: give "
-                "Input(batch_shape=...), or call the layer once on a batch. Received: an unknown batch size"
+                f"Expected a known batch size in the stateful layer {self.name!r}: give Input(batch_shape=...), or "
+                "call the layer once on a batch. Received: an unknown batch size"
             )
-        return [v.value[:batch] if batch != v.shape[0] else v.value for v in self._kept]
+
+    def kept_state(self, batch, static_batch):
+        """The kept states of the first `batch` rows."""
+        self.known_batch(static_batch)
+        same = isinstance(static_batch, int) and static_batch == self._kept[0].shape[0]
+        return [v.value if same else v.value[:batch] for v in self._kept]
 
     def _make(self, batch):
-        start = keras.tree.flatten(self.get_initial_state(batch))
-        shapes = [(tuple(s.shape), s.dtype) for s in start]
+        start = keras.tree.flatten(self.get_initial_state(1))
+
+        def initial(i):
+            def values(shape, dtype):
+                return ops.copy(ops.cast(keras.tree.flatten(self.get_initial_state(shape[0]))[i], dtype))
+
+            return values
+
         self._tracker.unlock()
         for variable in self._kept:
             self._untrack_variable(variable)
         self._kept = [
-            self.add_weight(name=f"state_{i}", shape=shape, dtype=dtype, initializer="zeros", trainable=False)
-            for i, (shape, dtype) in enumerate(shapes)
+            self.add_weight(
+                name=f"state_{i}",
+                shape=(batch, *s.shape[1:]),
+                dtype=keras.backend.standardize_dtype(s.dtype),
+                initializer=initial(i),
+                trainable=False,
+            )
+            for i, s in enumerate(start)
         ]
         self._tracker.lock()
 
@@ -68,7 +85,7 @@ class StatefulLayer(keras.layers.Layer):
         """Keeps final states for the next call; rows beyond this batch stay as they are."""
         for variable, state in zip(self._kept, states, strict=True):
             state = ops.cast(state, variable.dtype)
-            if state.shape[0] != variable.shape[0]:
+            if not isinstance(state.shape[0], int) or state.shape[0] != variable.shape[0]:
                 rest = variable.value[ops.shape(state)[0] :]
                 state = ops.concatenate([state, rest], axis=0)
                 state = ops.reshape(state, variable.shape)

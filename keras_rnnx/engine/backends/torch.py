@@ -61,7 +61,8 @@ def vjp(function, primals):
         ]
         gradients = [None] * len(flat)
         if pairs:
-            gradients = torch.autograd.grad(*zip(*pairs, strict=True), flat, allow_unused=True)
+            ends, cotangents = zip(*pairs, strict=True)
+            gradients = torch.autograd.grad(ends, flat, cotangents, allow_unused=True)
         zeroed = [torch.zeros_like(p) if g is None else g for p, g in zip(flat, gradients, strict=True)]
         return tree.pack_sequence_as(primals, zeroed)
 
