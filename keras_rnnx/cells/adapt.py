@@ -171,24 +171,28 @@ class KerasCell(AbstractCell):
         """The `Path` that `read` takes."""
         return paths.choose(None, [], how.unroll)
 
-    def _engine(self, training, constants):
-        key = (training, constants is not None)
+    def _engine(self, training, constants, x):
+        """The engine for inputs of one structure; floats have gradients, integers (ids, seeds) have none."""
+        floats = tree.map_structure(_is_float, x)
+        key = (training, constants is not None, repr(floats))
         if key not in self._engines:
-            self._engines[key] = Engine(self._step(*key))
+            self._engines[key] = Engine(self._step(training, constants is not None, floats))
         return self._engines[key]
 
-    def _step(self, training, constants):
+    def _step(self, training, constants, floats):
         """The cell as a pure step; the output rides in front of the states."""
         kwargs = {"training": training} if self._takes["training"] else {}
         structure = self.get_initial_state(1)
+        kinds = [_is_float(v) for v in self.cell.non_trainable_variables]
 
         def step(x, multiply, vectors, output, *state):
             del multiply, output
+            x = x if isinstance(x, dict) else {"x": x, "ids": []}
+            x = tree.pack_sequence_as(floats, _dealt(tree.flatten(floats), x["x"], x["ids"]))
             state = tree.pack_sequence_as(structure, list(state))
+            fixed = _dealt(kinds, vectors["fixed"], vectors["integers"])
             more = {"constants": vectors["constants"]} if constants else {}
-            (output, new), _ = self.cell.stateless_call(
-                vectors["trainable"], vectors["fixed"], x, state, **kwargs, **more
-            )
+            (output, new), _ = self.cell.stateless_call(vectors["trainable"], fixed, x, state, **kwargs, **more)
             return [ops.cast(a, self.state_dtype) for a in (output, *tree.flatten(new))]
 
         return step
@@ -197,7 +201,8 @@ class KerasCell(AbstractCell):
         """Reads a sequence; see `AbstractCell.read`."""
         if constants is not None and not self._takes["constants"]:
             raise ValueError(f"Expected a cell whose `call` takes `constants`. Received: {type(self.cell).__name__}")
-        steps, batch = ops.shape(tree.flatten(x)[0])[:2]
+        inputs = tree.flatten(x)
+        steps, batch = ops.shape(inputs[0])[:2]
 
         def with_output(states):
             size = self.output_size
@@ -205,23 +210,29 @@ class KerasCell(AbstractCell):
             states = [ops.cast(s, self.state_dtype) for s in tree.flatten(states)]
             return [ops.zeros((batch, *size), self.state_dtype), *states]
 
+        fixed = [ops.convert_to_tensor(v) for v in self.cell.non_trainable_variables]
         vectors = {
             "trainable": [ops.convert_to_tensor(v) for v in self.cell.trainable_variables],
-            "fixed": [ops.convert_to_tensor(v) for v in self.cell.non_trainable_variables],
+            "fixed": [v for v in fixed if _is_float(v)],
         }
         if constants is not None:
             vectors["constants"] = constants
         flow = {
-            "x": x,
+            "x": [a for a in inputs if _is_float(a)],
             "state": with_output(state),
             "weights": {},
             "vectors": vectors,
             "reset_state": [] if how.resets is None else with_output(self.get_initial_state(batch)),
         }
+        held = {"integers": [v for v in fixed if not _is_float(v)]}
+        data = {"slots": how.flags(steps), "fixed": {"held": held}}
+        ids = [a for a in inputs if not _is_float(a)]
+        if ids:
+            data["slots"]["ids"] = ids
         count = len(flow["state"])
         emit = {"last": (), "outputs": (0,), "states": tuple(range(count))}[how.emit]
         walk = how.walk(emit=emit, compiled=self.path(how).name == "xla loop")
-        made = self._engine(how.training, constants).run(flow, {"slots": how.flags(steps), "fixed": {}}, walk)
+        made = self._engine(how.training, constants, x).run(flow, data, walk)
         return Result(
             output=made["final"][0],
             final=list(made["final"][1:]),
@@ -229,3 +240,13 @@ class KerasCell(AbstractCell):
             states=made["emit"][1:] if how.emit == "states" else None,
             start=[flow["state"][0], *flow["state"][1:]] if how.holds_start else None,
         )
+
+
+def _is_float(a):
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(a.dtype))
+
+
+def _dealt(kinds, floats, others):
+    """Floats and others back in their places, as `kinds` tells."""
+    floats, others = iter(floats), iter(others)
+    return [next(floats if kind else others) for kind in kinds]

@@ -112,9 +112,7 @@ def read_pair(cells, x, states, how):
         Two `Result`s, aligned to time.
     """
     ways = [how, dataclasses.replace(how, reverse=not how.reverse)]
-    flows, datas = zip(
-        *[_prepared(*each) for each in zip(cells, (x, x), states, ways, strict=True)], strict=True
-    )
+    flows, datas = zip(*[_prepared(*each) for each in zip(cells, (x, x), states, ways, strict=True)], strict=True)
     lanes = []
     for way, flow, data in zip(ways, flows, datas, strict=True):
         timed = {"x": flow["x"], "slots": {k: v for k, v in data["slots"].items() if k != "cut"}}

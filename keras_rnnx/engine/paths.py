@@ -1,8 +1,27 @@
 """The rule that chooses how a sequence is walked, from configuration and shapes alone."""
 
+import contextlib
 import dataclasses
 
 from keras_rnnx.engine.backends import backend
+
+
+_PLAIN = []
+
+
+@contextlib.contextmanager
+def plain_loops():
+    """Within this context recurrent layers trace plain loops instead of XLA regions, for converters that refuse XLA.
+
+    Example:
+        with keras_rnnx.plain_loops():
+            flat = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    """
+    _PLAIN.append(True)
+    try:
+        yield
+    finally:
+        _PLAIN.pop()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +53,7 @@ def choose(kernel, obstacles, unroll):
         if obstacles:
             return Path("python loop", f"torch's fused kernel does not have {', '.join(obstacles)}")
         return Path("torch fused", f"torch's own {kernel} kernel computes this configuration")
-    if backend.compiles():
+    if backend.compiles() and not _PLAIN:
         return Path("xla loop", "one compiled loop, weight gradients batched after it")
     return Path("plain loop", "inside plain_loops(): a graph without XLA, for converters")
 

@@ -10,8 +10,8 @@ After the loop, each matrix gets its gradient in one product over all T*B rows,
 Data flow: `flow` holds what has a gradient, `data` what has none.
 
     flow: x (tree of (T, ...)), state [...], weights {name: {...}}, vectors {name: ...}, reset_state [...]
-    data: slots {mask (T, B), reset (T, B), zoneout [(T, B, H)], keep [(T, B, H)], cut (T,)}, fixed {keep [(B, H)]},
-          length ()
+    data: slots {mask (T, B), reset (T, B), zoneout [(T, B, H)], keep [(T, B, H)], cut (T,), ids [integer inputs]},
+          fixed {keep [(B, H)], held {integers that a step reads}}, length ()
 """
 
 import dataclasses
@@ -100,7 +100,7 @@ class Engine:
         Returns:
             dict: `emit`, the wanted states as (T, B, H), and `final`, the last state of each.
         """
-        steps = ops.shape(tree.flatten(flow["x"])[0])[0]
+        steps = ops.shape(tree.flatten((flow["x"], data["slots"]))[0])[0]
         padded = bool(walk.remat)
         slots = {"x": flow["x"], "slots": data["slots"]}
         data = dict(data)
@@ -163,13 +163,16 @@ def transition(engine, walk, flow, data, slot, state, multiply):
     if "reset" in slot:
         state = [ops.where(_rows(slot["reset"], s), r, s) for s, r in zip(state, flow["reset_state"], strict=True)]
     x = tree.map_structure(lambda a: ops.cast(a, state[0].dtype), slot["x"])
+    if "ids" in slot:
+        x = {"x": x, "ids": slot["ids"]}
+    vectors = {**flow["vectors"], **data["fixed"].get("held", {})}
     keep = slot.get("keep", data["fixed"].get("keep"))
     count = iter(range(len(keep or ())))
 
     def dropped(name, gates, left):
         return multiply(name, gates, left * keep[next(count)] if keep else left)
 
-    new = engine.step(x, dropped, flow["vectors"], *state)
+    new = engine.step(x, dropped, vectors, *state)
     draws = iter(slot["zoneout"]) if "zoneout" in slot else None
     for i, rate in enumerate(walk.zoneout):
         if rate and draws is not None:

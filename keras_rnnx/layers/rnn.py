@@ -180,9 +180,7 @@ class RNN(StatefulLayer):
         Returns:
             The `Result`, time-major and aligned to time, and the mask (B, T) or None.
         """
-        x, state, how, mask = self.prepared(
-            sequences, initial_state, mask, training, lengths, resets
-        )
+        x, state, how, mask = self.prepared(sequences, initial_state, mask, training, lengths, resets)
         more = {} if constants is None else {"constants": constants}
         result = self.cell.read(x, state, how, **more)
         if self.stateful:

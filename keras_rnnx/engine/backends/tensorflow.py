@@ -5,29 +5,15 @@ whatever surrounds it (eager code, a graph, a model compiled as a whole). No gra
 backward are two regions joined by `tf.custom_gradient`, so no TensorList ever crosses an edge.
 """
 
-import contextlib
-
 import tensorflow as tf
 from keras import tree
 
 NAME = "tensorflow"
 
-_PLAIN = []
-
-
-@contextlib.contextmanager
-def plain_loops():
-    """Within this context, newly traced regions are plain TensorFlow loops, for converters that refuse XLA."""
-    _PLAIN.append(True)
-    try:
-        yield
-    finally:
-        _PLAIN.pop()
-
 
 def compiles():
     """Whether regions are compiled, and by what."""
-    return None if _PLAIN else "xla"
+    return "xla"
 
 
 def device():
