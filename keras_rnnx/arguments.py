@@ -75,3 +75,21 @@ def memory(value):
         "Expected `memory` to be 'store', ('remat', k) or ('tbptt', k) with an integer k > 0. "
         f"Received: memory={value!r}"
     )
+
+
+def copy_of(layer, name, number=0, **changes):
+    """A new layer like another one, unbuilt.
+
+    Args:
+        layer: the layer to copy.
+        name: the name of the copy.
+        number: added to integer seeds, so that copies draw dropout masks of their own.
+        **changes: other arguments.
+    """
+    config = keras.saving.serialize_keras_object(layer)
+    config["config"].update(name=name, **changes)
+    cell = config["config"].get("cell")
+    for part in (config, cell):
+        if isinstance(part, dict) and isinstance(part["config"].get("seed"), int):
+            part["config"]["seed"] += number
+    return keras.saving.deserialize_keras_object(config)

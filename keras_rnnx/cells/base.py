@@ -21,7 +21,7 @@ class Reading:
         emit: `"last"`, `"outputs"` (the output at every step) or `"states"` (every state at every step).
         training: whether dropout and zoneout draw.
         unroll: write the loop out.
-        memory: `"store"`, `("remat", k)` or `("tbptt", k)`.
+        memory: `("store", None)`, `("remat", k)` or `("tbptt", k)`.
         clip: bound of the gradient that enters each earlier step, or None.
     """
 
@@ -31,7 +31,7 @@ class Reading:
     emit: str = "last"
     training: bool = False
     unroll: bool = False
-    memory: object = "store"
+    memory: tuple = ("store", None)
     clip: float | None = None
 
     def flags(self, steps):

@@ -60,11 +60,14 @@ class LSTMCell(Cell):
 
     def build_bias(self, width):
         """The bias, with b_f = 1 at the start."""
-        super().build_bias(width)
-        if self.use_bias and self.unit_forget_bias:
-            start = ops.convert_to_numpy(self.bias.value).copy()
-            start[self.units : 2 * self.units] = 1
-            self.bias.assign(start)
+        if not (self.use_bias and self.unit_forget_bias):
+            return super().build_bias(width)
+
+        def start(shape, dtype):
+            i, f, g, o = ops.split(self.bias_initializer(shape, dtype=dtype), len(self.gates))
+            return ops.concatenate([i, ops.ones_like(f), g, o])
+
+        self.bias = self.new_weight("bias", (width,), start)
 
     def step(self, x, u, h, c):
         """Equations (1) to (6)."""

@@ -222,7 +222,7 @@ def obstacles(cell, how):
         "zoneout": any(cell.rates),
         "normalization": cell.normalization,
         f"recurrent_structure={cell.recurrent_structure!r}": cell.recurrent_structure != "dense",
-        f"memory={how.memory!r}": how.memory != "store",
+        f"memory={how.memory!r}": how.memory[0] != "store",
         "recurrent_clip": how.clip is not None,
         f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
     }

@@ -168,6 +168,6 @@ def normalize(array, gain, kind, gates, epsilon=1e-3):
     shape = ops.shape(array)
     v = ops.reshape(array, (*shape[:-1], gates, array.shape[-1] // gates))
     if kind == "layer":
-        v = v - ops.mean(v, axis=-1, keepdims=True)
-    v = v * ops.rsqrt(ops.mean(v * v, axis=-1, keepdims=True) + epsilon)
+        v = v - ops.sum(v, axis=-1, keepdims=True) / v.shape[-1]  # Keras' mean leaves float64 on torch
+    v = v * ops.rsqrt(ops.sum(v * v, axis=-1, keepdims=True) / v.shape[-1] + epsilon)
     return ops.reshape(v, shape) * gain

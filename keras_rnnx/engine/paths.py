@@ -5,7 +5,6 @@ import dataclasses
 
 from keras_rnnx.engine.backends import backend
 
-
 _PLAIN = []
 
 

@@ -133,7 +133,7 @@ def _whole_segments(slots, steps, walk):
     lead = ops.shape(tree.flatten(slots["x"])[0])[: 3 if walk.lanes else 2]
     mask = slots["slots"].get("mask")
     mask = ops.ones(lead, "bool") if mask is None else mask
-    slots = {**slots, "slots": {**slots["slots"], "mask": mask}}
+    slots = {**slots, "slots": {**slots["slots"], "mask": mask, "real": ops.ones((steps,), "bool")}}
     extra = -steps % walk.remat
 
     def pad(a):
@@ -306,7 +306,8 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
         d = pull(dstate)
         before = d["state"]
         if walk.clip is not None:
-            before = [ops.clip(b, -walk.clip, walk.clip) for b in before]
+            real = slot["data"].get("real", True)
+            before = [ops.where(real, ops.clip(b, -walk.clip, walk.clip), b) for b in before]
         if "cut" in slot["data"]:
             before = [ops.where(slot["data"]["cut"], ops.zeros_like(b), b) for b in before]
         new_carry = {

@@ -44,10 +44,10 @@ class Bidirectional(keras.layers.Layer):
                 raise ValueError(f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}")
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
         self.layer = layer
-        self.forward_layer = _copy(layer, f"forward_{layer.name}", layer.go_backwards)
+        self.forward_layer = arguments.copy_of(layer, f"forward_{layer.name}")
         if backward_layer is None:
             name = f"backward_{layer.name}"
-            self.backward_layer = _copy(layer, name, not layer.go_backwards)
+            self.backward_layer = arguments.copy_of(layer, name, 1, go_backwards=not layer.go_backwards)
         else:
             self.backward_layer = backward_layer
         self.given_backward_layer = backward_layer
@@ -219,10 +219,3 @@ class Bidirectional(keras.layers.Layer):
             direction.reset_state(state)
 
     reset_states = reset_state
-
-
-def _copy(layer, name, go_backwards):
-    config = keras.saving.serialize_keras_object(layer)
-    config["config"]["name"] = name
-    config["config"]["go_backwards"] = go_backwards
-    return keras.saving.deserialize_keras_object(config)

@@ -22,7 +22,7 @@ class DeepRNN(keras.layers.Layer):
     and, by `residual`:
     $$ a^{(l+1)} = y^{(l)} \quad \texttt{None} $$
     $$ a^{(l+1)} = a^{(l)} + y^{(l)} \quad \texttt{"sum"} $$
-    $$ s = \sigma(a^{(l)} W_s + b_s), \quad a^{(l+1)} = s \odot y^{(l)} + (1 - s) \odot a^{(l)} \quad \texttt{"highway"}$$
+    $$ s = \sigma(a^{(l)} W_s + b_s), \quad a^{(l+1)} = s \odot y^{(l)} + (1-s) \odot a^{(l)}\quad\texttt{"highway"} $$
     $$ a^{(l+1)} = [a^{(l)}; y^{(l)}] \quad \texttt{"dense"} $$
 
     The output is the a of the last level. A level whose output is not as wide as its input has no sum or highway skip
@@ -105,7 +105,7 @@ class DeepRNN(keras.layers.Layer):
         self.recurrent_clip = recurrent_clip
         self.supports_masking = True
         self._attach_mask = AttachMask(name="mask", autocast=False)
-        copies = cells or [_copy(cell, n) for n in range(self.depth)]
+        copies = cells or [arguments.copy_of(cell, f"{cell.name}_{n}", 2 * n) for n in range(self.depth)]
         self.levels = [self._level(c, n) for n, c in enumerate(copies)]
         self._gates = []
         if self.dropout:
@@ -315,9 +315,3 @@ def _last_read(a, mask, go_backwards):
     else:
         last = ops.shape(mask)[1] - 1 - ops.argmax(ops.flip(flags, axis=1), axis=1)
     return ops.take_along_axis(a, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
-
-
-def _copy(cell, n):
-    config = keras.saving.serialize_keras_object(cell)
-    config["config"]["name"] = f"{cell.name}_{n}"
-    return keras.saving.deserialize_keras_object(config)
