@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, BY_NAME, CASES, EXACT, array, gradients, tensor, tensors
+from cases import BACKEND, BY_NAME, CASES, EXACT, FLOAT, array, gradients, tensor, tensors
 from keras import ops
 from reference import recurrent
 from reference.activations import sigmoid
@@ -86,14 +86,10 @@ def test_products_are_those_of_the_twin(wanted, rng):
     ]
     for weights, want in kinds:
         weights = {key: tensor(a) for key, a in weights.items()}
-        found = products.apply(products.columns(weights, names, wanted), tensor(left), left_dtype())
+        found = products.apply(products.columns(weights, names, wanted), tensor(left), FLOAT)
         columns = np.split(want, 3, axis=-1)
         want = np.concatenate([columns[names.index(n)] for n in wanted or names], axis=-1)
         np.testing.assert_allclose(array(found), want, **EXACT)
-
-
-def left_dtype():
-    return "float32" if BACKEND == "jax" else "float64"
 
 
 # ---- masks ----

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, BY_NAME, CASES, array, each_case, gradients, randomized, tensor, weighted
+from cases import BY_NAME, CASES, DOUBLE, array, each_case, gradients, randomized, tensor, weighted
 
 import keras_rnnx
 
@@ -79,7 +79,7 @@ def test_fit_in_mixed_precision(policy, rng):
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="JAX has float64 only where the process asks for it")
+@pytest.mark.skipif(not DOUBLE, reason="JAX has float64 only where the process asks for it")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_float64_is_float64_all_the_way(case, rng):
     layer = case.built(rng, D, H, dtype="float64", **ALL)
