@@ -87,9 +87,7 @@ def test_zoneout_of_one_state_leaves_the_other(rng):
     x, (h0, c0) = sequence(rng, 2)
     keep_c = [None, np.ones((B, T, H), bool)]
     step = partial(lstm.step, w)
-    (h_all, c_all), _ = run(
-        step, x, [h0, c0], zoneout=[0.0, 0.5], zoneout_draws=keep_c, training=True
-    )
+    (h_all, c_all), _ = run(step, x, [h0, c0], zoneout=[0.0, 0.5], zoneout_draws=keep_c, training=True)
     np.testing.assert_array_equal(c_all, np.repeat(c0[:, None], T, axis=1))
     np.testing.assert_allclose(h_all[:, 0], step(x[:, 0], h0, c0)[0], **EXACT)
 

@@ -183,9 +183,7 @@ def test_deep_transition_written_out(rng):
     x_deep = np.tanh(affine(np.tanh(affine(x, "input", 1)), "input", 2))
     s_1 = np.tanh(x_deep @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"])
     last = affine(np.tanh(affine(s_1, "transition", 2)), "transition", 3)
-    step = partial(
-        deep_transition.step, w, input_layers=(5, 3), transition_layers=(2, 4), activation=np.tanh
-    )
+    step = partial(deep_transition.step, w, input_layers=(5, 3), transition_layers=(2, 4), activation=np.tanh)
     np.testing.assert_allclose(step(x, h)[0], np.tanh(last), **EXACT)
     shortcut = np.tanh(last + h @ w["shortcut_kernel"])
     np.testing.assert_allclose(step(x, h, shortcut=True)[0], shortcut, **EXACT)
@@ -281,9 +279,7 @@ def test_left_masks_reach_the_product_alone(rng):
 
     w = weights(rng, 4)
     without = w | {"recurrent_kernel": np.zeros((H, 4 * H))}
-    for dropped, plain in zip(
-        lstm.step(w, x, h, c, left_masks=[zero]), lstm.step(without, x, h, c), strict=True
-    ):
+    for dropped, plain in zip(lstm.step(w, x, h, c, left_masks=[zero]), lstm.step(without, x, h, c), strict=True):
         np.testing.assert_allclose(dropped, plain, **EXACT)
 
     w = weights(rng, 3)
@@ -310,9 +306,7 @@ def test_left_masks_of_jordan_and_deep_transition_in_order_of_use(rng):
         np.testing.assert_allclose(dropped, expected, **EXACT)
 
     w = deep_weights(rng)
-    step = partial(
-        deep_transition.step, input_layers=(5, 3), transition_layers=(2, 4), shortcut=True
-    )
+    step = partial(deep_transition.step, input_layers=(5, 3), transition_layers=(2, 4), shortcut=True)
     names = ["recurrent_kernel", "transition_kernel_2", "transition_kernel_3", "shortcut_kernel"]
     for use, name in enumerate(names):
         m = [None] * 4

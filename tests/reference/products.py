@@ -63,8 +63,7 @@ def recurrent_matrices(w, structure, gates, blocks=None):
                 full[g, k * rows : (k + 1) * rows, k * columns : (k + 1) * columns] = part
         return list(full)
     raise ValueError(
-        "Expected structure 'dense', 'diagonal', 'block' or 'low_rank'. "
-        f"Received: structure={structure!r}"
+        f"Expected structure 'dense', 'diagonal', 'block' or 'low_rank'. Received: structure={structure!r}"
     )
 
 
@@ -80,9 +79,7 @@ def recurrent(left, weights, structure="dense", blocks=None, gates=None):
         w = {"recurrent_kernel": weights}
         columns = weights.size // weights.shape[1] if structure == "block" else weights.shape[-1]
     gates = gates or columns // left.shape[-1]
-    return np.concatenate(
-        [left @ U_g for U_g in recurrent_matrices(w, structure, gates, blocks)], axis=-1
-    )
+    return np.concatenate([left @ U_g for U_g in recurrent_matrices(w, structure, gates, blocks)], axis=-1)
 
 
 def masked(left, left_masks, use):

@@ -36,9 +36,7 @@ def step(
     N = partial(normalize, kind=normalization)
 
     left = masked(state, left_masks, 0)
-    h_new = activation(
-        N(x @ W, w.get("kernel_gain", 1.0)) + N(left @ U, w.get("recurrent_gain", 1.0)) + b
-    )
+    h_new = activation(N(x @ W, w.get("kernel_gain", 1.0)) + N(left @ U, w.get("recurrent_gain", 1.0)) + b)
     if feedback == "state":
         return (h_new,)
     if feedback == "output":
