@@ -10,8 +10,8 @@ from keras_rnnx.cells.lstm import LSTMCell as LSTMCell
 from keras_rnnx.cells.vanilla import VanillaRNN as VanillaRNN
 from keras_rnnx.cells.vanilla import VanillaRNNCell as VanillaRNNCell
 from keras_rnnx.engine.paths import plain_loops as plain_loops
-from keras_rnnx.explain import explain as explain
-from keras_rnnx.explain import reset_states as reset_states
+from keras_rnnx.inspection import explain as explain
+from keras_rnnx.inspection import reset_states as reset_states
 from keras_rnnx.layers.bidirectional import Bidirectional as Bidirectional
 from keras_rnnx.layers.deep import DeepRNN as DeepRNN
 from keras_rnnx.layers.rnn import RNN as RNN
