@@ -309,9 +309,11 @@ def _as_shape(size):
     return (size,) if isinstance(size, int) else tuple(size)
 
 
-_RNN_ARGUMENTS = tuple(
-    name for name in inspect.signature(RNN.__init__).parameters if name not in ("self", "cell", "kwargs")
-)
+_RNN_ARGUMENTS = {
+    name: parameter
+    for name, parameter in inspect.signature(RNN.__init__).parameters.items()
+    if name not in ("self", "cell", "kwargs")
+}
 
 
 class CellLayer(RNN):
@@ -326,13 +328,18 @@ class CellLayer(RNN):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         names = {}
-        for base in reversed(cls.CELL.__mro__):
+        for base in cls.CELL.__mro__:
             if issubclass(base, AbstractCell) and "__init__" in vars(base):
-                names.update(inspect.signature(base.__init__).parameters)
-        own = [n for n, p in names.items() if n != "self" and p.kind is not p.VAR_KEYWORD]
-        for name in own:
+                for name, parameter in inspect.signature(base.__init__).parameters.items():
+                    if name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
+                        names.setdefault(name, parameter)
+        for name in names:
             if not hasattr(cls, name):
                 setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
+        names.update({n: p.replace(kind=p.KEYWORD_ONLY) for n, p in _RNN_ARGUMENTS.items()})
+        keywords = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
+        parameters = [*sorted(names.values(), key=lambda p: p.kind), keywords]
+        cls.__signature__ = inspect.Signature(parameters)
 
     def __init__(self, *args, **kwargs):
         mine = {n: kwargs.pop(n) for n in (*_RNN_ARGUMENTS, *_LAYER_ARGUMENTS) if n in kwargs}
