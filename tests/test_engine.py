@@ -197,3 +197,19 @@ def test_a_step_may_use_one_matrix_twice(rng):
     other = gradients(lambda x: ops.sum(plain(x) ** 2), x, plain.trainable_weights)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+def test_calls_with_and_without_resets_take_turns(rng):
+    """A reset changes which left operands are states; a compiled call of the one kind must not see the other's."""
+    layer = keras_rnnx.GRU(3, return_sequences=True)
+    x = ops.convert_to_tensor(rng.normal(size=(2, 5, 3)).astype("float32"))
+    resets = ops.convert_to_tensor(rng.random((2, 5)) < 0.4)
+    layer(x)
+
+    def gradient(**call):
+        return gradients(lambda x: ops.sum(ops.sin(layer(x, training=True, **call))), [x])[0]
+
+    first, second = gradient(), gradient(resets=resets)
+    np.testing.assert_array_equal(gradient(), first)
+    np.testing.assert_array_equal(gradient(resets=resets), second)
+    assert np.abs(first - second).max() > 1e-3

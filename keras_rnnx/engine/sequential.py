@@ -92,7 +92,7 @@ class Engine:
         self.step = step
         self.gates = tuple(gates)
         self._functions = {}
-        self.asked = {}  # for each walk, the products that one step asks for
+        self.asked = {}  # for each walk and kind of data, the products that one step asks for
 
     def run(self, flow, data, walk):
         """Walks the sequence.
@@ -239,8 +239,8 @@ def _gradients(engine, walk, loop, args, saved, cotangents):
     """The loop in its region, then the products over all rows outside it, in the backend's own matrix product."""
     made = loop(args, saved, cotangents)
     if not walk.remat:
-        weights = args[0]["weights"]
-        made["weights"] = _weight_gradients(engine, walk, weights, saved, made.pop("rows"))
+        flow, data = args
+        made["weights"] = _weight_gradients(engine, walk, flow["weights"], data, saved, made.pop("rows"))
     return (made,)
 
 
@@ -257,7 +257,7 @@ def _backward(engine, walk, args, saved, cotangents):
         carry, total = carry
         _, saved = _forward_segment(engine, walk, flow, data, part["slots"], part["start"], save=True)
         carry, dx, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
-        dweights = _weight_gradients(engine, walk, flow["weights"], saved, rows)
+        dweights = _weight_gradients(engine, walk, flow["weights"], data, saved, rows)
         return (carry, tree.map_structure(ops.add, total, dweights)), dx
 
     parts = {"slots": slots, "emit": cotangents["emit"]}
@@ -270,7 +270,7 @@ def _backward(engine, walk, args, saved, cotangents):
 def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
     """Returns the carry (cotangents of state, vectors, reset state), dx, and the rows of the weight gradients."""
     dtype = saved["before"][0].dtype
-    asked = engine.asked[walk] = []
+    asked = engine.asked[_kind(walk, data)] = []
 
     def body(carry, slot):
         dstate = list(carry["state"])
@@ -346,11 +346,16 @@ def _all_rows(a, lanes):
     return ops.reshape(a, (-1, a.shape[-1]))
 
 
-def _weight_gradients(engine, walk, weights, saved, rows):
+def _kind(walk, data):
+    """What decides which left operands are states as they stand: a reset or a dropout mask makes them others."""
+    return walk, tuple(sorted(data["slots"])), tuple(sorted(data["fixed"]))
+
+
+def _weight_gradients(engine, walk, weights, data, saved, rows):
     """One product over all T*B rows for each recurrent product of a step."""
     lefts, cotangents = iter(rows["lefts"]), iter(rows["products"])
     total = tree.map_structure(ops.zeros_like, weights)
-    for ask in engine.asked[walk]:
+    for ask in engine.asked[_kind(walk, data)]:
         name, gates = ask.name, ask.gates
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
         du = rows["x"] if ask.as_x else next(cotangents)
