@@ -22,8 +22,8 @@ B, T, D, H = 2, 5, 3, 4
 
 
 def test_gates_are_columns_with_names(rng):
-    values = rng.normal(size=(B, 3 * H))
-    made = Gates(tensor(values), "z r n".split())
+    values = np.float32(rng.normal(size=(B, 3 * H)))
+    made = Gates(tensor(values, "float32"), "z r n".split())
     for name, want in zip("zrn", np.split(values, 3, axis=-1), strict=True):
         np.testing.assert_array_equal(array(getattr(made, name)), want)
     both, last = made.split("z r", "n")

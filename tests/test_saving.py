@@ -110,7 +110,7 @@ def test_weights_file(case, tmp_path, rng):
             np.testing.assert_array_equal(one, want)
 
 
-@every_case
+@pytest.mark.parametrize("case", CASES[3:7], ids=str)
 def test_clone_computes_the_same_with_the_same_weights(case, rng):
     x = np.float32(rng.normal(size=(B, T, D)))
     _, model = models(case, rng)

@@ -48,8 +48,8 @@ def test_eager_is_graph_is_xla(name, rng):
 
     wanted = slopes(call, [x], layer.trainable_weights, cotangents)
     for jit_compile in (False, True):
-        compiled = tf.function(inside, jit_compile=jit_compile)
-        around = tf.function(call, jit_compile=jit_compile)
+        compiled = tf.function(inside, jit_compile=jit_compile, autograph=False)
+        around = tf.function(call, jit_compile=jit_compile, autograph=False)
         for found in (outcome(compiled(x)), slopes(around, [x], layer.trainable_weights, cotangents)):
             for one, want in zip(found, wanted, strict=True):
                 np.testing.assert_allclose(one, want, **CLOSE)

@@ -12,9 +12,9 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
-from cases import CASES, weights_of  # noqa: E402
+from cases import weights_of  # noqa: E402
 from reference import numeric_gradient  # noqa: E402
-from test_golden import KINDS, MASK, RESETS, H, data, listed  # noqa: E402
+from test_golden import COMPARED, KINDS, MASK, RESETS, H, data, listed  # noqa: E402
 
 
 def example(case, kind, seed):
@@ -43,7 +43,7 @@ def example(case, kind, seed):
 
 def main():
     arrays = {}
-    for seed, (case, kind) in enumerate((case, kind) for case in CASES for kind in KINDS):
+    for seed, (case, kind) in enumerate(p.values for p in COMPARED):
         arrays |= {f"{case}/{kind}/{name}": a for name, a in example(case, kind, seed).items()}
     np.savez_compressed(HERE / "outputs.npz", **arrays)
     rows = [f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in listed().items()]

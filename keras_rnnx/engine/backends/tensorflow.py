@@ -170,7 +170,7 @@ class Region:
     def __init__(self, function, compiled=True):
         self._function = function
         self._compiled = compiled
-        self._graph = tf.function(function, jit_compile=compiled or None, autograph=False)
+        self._graph = tf.function(function, jit_compile=compiled or None, autograph=False, reduce_retracing=True)
 
     def __call__(self, *args):
         if tf.inside_function() and not self._compiled:
