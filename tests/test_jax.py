@@ -105,13 +105,3 @@ print("same")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("same")
-
-
-def test_float64_where_the_process_asks_for_it():
-    """The twins to 1e-12 and a gradient to 1e-6, by the tests of every backend."""
-    here = os.path.dirname(__file__)
-    env = {**os.environ, "JAX_ENABLE_X64": "1"}
-    chosen = [f"{here}/test_reference.py", f"{here}/test_gradients.py", "-k", "lstm and (mask_and_resets or plain)"]
-    options = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *chosen]
-    done = subprocess.run(options, capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, done.stdout[-3000:]
