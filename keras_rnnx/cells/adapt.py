@@ -238,7 +238,7 @@ class KerasCell(AbstractCell):
             final=list(made["final"][1:]),
             outputs=made["emit"][0] if made["emit"] else None,
             states=made["emit"][1:] if how.emit == "states" else None,
-            start=[flow["state"][0], *flow["state"][1:]] if how.holds_start else None,
+            start=list(flow["state"]) if how.holds_start else None,
         )
 
 

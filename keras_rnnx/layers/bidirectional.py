@@ -153,13 +153,12 @@ class Bidirectional(keras.layers.Layer):
             for direction, (result, valid) in zip(self._directions, pairs, strict=True)
         ]
         valid = pairs[0][1]
-        if lengths is not None and self.return_sequences:
-            results = [[self._attach_mask([r[0], valid]), *r[1:]] for r in results]
         results = self._flat(*results, self._merge)
-        if lengths is not None and self.return_sequences and self.merge_mode is not None:
+        if lengths is not None and self.return_sequences:
             flat = results if isinstance(results, list) else [results]
-            flat[0] = self._attach_mask([flat[0], valid])
-            results = flat if isinstance(results, list) else flat[0]
+            outputs = 2 if self.merge_mode is None else 1
+            flat[:outputs] = [self._attach_mask([y, valid]) for y in flat[:outputs]]
+            results = flat if len(flat) > 1 else flat[0]
         return tuple(results) if isinstance(results, list) else results
 
     @property

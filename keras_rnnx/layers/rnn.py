@@ -121,7 +121,7 @@ class RNN(StatefulLayer):
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""
         mask = first_mask(previous_mask) if self.return_sequences else None
-        others = len(self._structure()) - 1
+        others = len(tree.flatten(self.cell.state_size)) * (self.return_state + self.return_all_states)
         return [mask, *[None] * others] if others else mask
 
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
@@ -143,11 +143,6 @@ class RNN(StatefulLayer):
             final = [keras.KerasTensor((shape[0], *_as_shape(n)), state_dtype) for n in sizes]
             spec += tree.pack_sequence_as(self._state_structure(), final)
         return tuple(spec) if len(spec) > 1 else spec[0]
-
-    def _structure(self):
-        """One entry for each tensor of the result."""
-        count = len(tree.flatten(self.cell.state_size))
-        return [0] * (1 + count * (self.return_state + self.return_all_states))
 
     def _state_structure(self):
         size = self.cell.state_size
