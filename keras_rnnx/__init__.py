@@ -1,6 +1,6 @@
 """Recurrent layers for Keras 3: every cell an ordinary Keras layer, on one fast engine."""
 
-from keras_rnnx.cells.cell import Cell as Cell
+from keras_rnnx.base.cell import Cell as Cell
 from keras_rnnx.cells.deep_transition import DeepTransitionRNN as DeepTransitionRNN
 from keras_rnnx.cells.deep_transition import DeepTransitionRNNCell as DeepTransitionRNNCell
 from keras_rnnx.cells.gru import GRU as GRU

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from keras_rnnx.cells.base import Reading
+from keras_rnnx.base.interface import Reading
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.layers.bidirectional import Bidirectional
 from keras_rnnx.layers.deep import DeepRNN

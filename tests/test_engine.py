@@ -9,7 +9,7 @@ from reference import recurrent
 from reference.activations import sigmoid
 
 import keras_rnnx
-from keras_rnnx.cells.base import Reading
+from keras_rnnx.base.interface import Reading
 from keras_rnnx.engine import gates, masks, paths, products
 from keras_rnnx.engine.gates import Gates
 

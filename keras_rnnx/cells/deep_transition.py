@@ -3,7 +3,7 @@
 import keras
 
 from keras_rnnx.arguments import positive
-from keras_rnnx.cells.cell import Cell, known_features
+from keras_rnnx.base.cell import Cell, known_features
 from keras_rnnx.engine import products
 from keras_rnnx.layers.rnn import CellLayer
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnnx.cells.cell import Cell
+from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
 

@@ -3,7 +3,7 @@
 import keras
 
 from keras_rnnx.arguments import choice, positive
-from keras_rnnx.cells.cell import Cell
+from keras_rnnx.base.cell import Cell
 from keras_rnnx.engine import products
 from keras_rnnx.layers.rnn import CellLayer
 

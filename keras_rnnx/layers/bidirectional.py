@@ -4,7 +4,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
-from keras_rnnx.cells import reading
+from keras_rnnx.base import reading
 from keras_rnnx.engine import paths
 from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
-from keras_rnnx.cells.adapt import as_cell
+from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask

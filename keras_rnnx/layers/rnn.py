@@ -6,8 +6,8 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
-from keras_rnnx.cells.adapt import as_cell
-from keras_rnnx.cells.base import AbstractCell, Reading
+from keras_rnnx.base.adapt import as_cell
+from keras_rnnx.base.interface import AbstractCell, Reading
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.state import StatefulLayer
 

@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_rnnx.arguments import choice, positive, rate
-from keras_rnnx.cells import reading, structures
-from keras_rnnx.cells.base import AbstractCell
+from keras_rnnx.base import reading, structures
+from keras_rnnx.base.interface import AbstractCell
 from keras_rnnx.engine import paths, products
 from keras_rnnx.engine.gates import activate, normalize
 from keras_rnnx.engine.sequential import Engine

@@ -6,7 +6,7 @@ import inspect
 import keras
 from keras import ops, tree
 
-from keras_rnnx.cells.base import AbstractCell, Result
+from keras_rnnx.base.interface import AbstractCell, Result
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
 

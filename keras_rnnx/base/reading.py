@@ -6,7 +6,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_rnnx.cells.base import Result
+from keras_rnnx.base.interface import Result
 from keras_rnnx.engine import products
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.gates import Gates, Recurrent, normalize
