@@ -39,7 +39,7 @@ class Case:
         layer: the class of the layer, or None for `RNN(cell)`.
         kwargs: arguments of the cell.
         readout: the twin's `(w, h) -> y` where the output is not the first state.
-        fed_back: the size of the first state where it is not the units.
+        state_sizes: function of the units that gives the size of each state, where they are not all the units.
         square: whether the recurrent matrix of each gate is square, as some structures need.
         wrong: arguments that raise ValueError, each with a word of the message.
     """
@@ -51,7 +51,7 @@ class Case:
     layer: type | None = None
     kwargs: dict = dataclasses.field(default_factory=dict)
     readout: object = None
-    fed_back: int | None = None
+    state_sizes: object = None
     square: bool = True
     wrong: tuple = ()
 
@@ -75,7 +75,7 @@ class Case:
 
     def sizes(self, units=4):
         """The size of each state."""
-        return [self.fed_back or units] + [units] * (self.states - 1)
+        return self.state_sizes(units) if self.state_sizes else [units] * self.states
 
     def start(self, rng, batch, units=4):
         """Random states that are not zero."""
@@ -153,7 +153,7 @@ CASES = [
         readout=partial(vanilla.readout, output_activation=activations.sigmoid),
         **VANILLA,
     ),
-    Case("jordan", step=JORDAN, kwargs={**OUTPUT, "feedback": "output"}, fed_back=3, square=False, **VANILLA),
+    Case("jordan", step=JORDAN, kwargs={**OUTPUT, "feedback": "output"}, state_sizes=lambda units: [3], square=False, **VANILLA),
     Case(
         "lstm",
         cell=keras_rnnx.LSTMCell,

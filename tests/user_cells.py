@@ -1,12 +1,10 @@
 """Cells as a user would write them, each beside its NumPy twin."""
 
-from functools import partial
-
 import keras
 import numpy as np
 from keras import ops
 from reference.activations import sigmoid
-from reference.products import masked, normalize, per_gate, recurrent_matrices, split
+from reference.products import masked, products_of, projected
 
 import keras_rnnx
 
@@ -52,35 +50,17 @@ class LongMemoryCell(keras_rnnx.Cell):
         return (1 - b) * y + b * ops.tanh(x_y.y + u.V(z_new)), z_new
 
 
-def _inputs(w, x, gates, kind):
-    """x W of each gate, normalized, plus its bias."""
-    gains, biases = per_gate(w, "kernel_gain", gates, 1.0), per_gate(w, "bias", gates, 0.0)
-    kernels = split(w["kernel"], gates)
-    return [normalize(x @ W, p, kind) + b for W, p, b in zip(kernels, gains, biases, strict=True)]
-
-
-def _products(w, gates, structure, blocks, kind):
-    """For each gate the function left -> normalized left U."""
-    gains = per_gate(w, "recurrent_gain", gates, 1.0)
-    matrices = recurrent_matrices(w, structure, gates, blocks)
-
-    def product(left, U, q):
-        return normalize(left @ U, q, kind)
-
-    return [partial(product, U=U, q=q) for U, q in zip(matrices, gains, strict=True)]
-
-
 def mgu(w, x, h, *, structure="dense", blocks=None, normalization=None, left_masks=None):
-    x_f, x_n = _inputs(w, x, 2, normalization)
-    u_f, u_n = _products(w, 2, structure, blocks, normalization)
+    x_f, x_n = projected(w, x, 2, normalization)
+    u_f, u_n = products_of(w, 2, structure, blocks, normalization)
     f = sigmoid(x_f + u_f(masked(h, left_masks, 0)))
     n = np.tanh(x_n + u_n(masked(f * h, left_masks, 1)))
     return ((1 - f) * h + f * n,)
 
 
 def peephole(w, x, h, c, *, structure="dense", blocks=None, normalization=None, left_masks=None):
-    x_i, x_f, x_g, x_o = _inputs(w, x, 4, normalization)
-    u_i, u_f, u_g, u_o = _products(w, 4, structure, blocks, normalization)
+    x_i, x_f, x_g, x_o = projected(w, x, 4, normalization)
+    u_i, u_f, u_g, u_o = products_of(w, 4, structure, blocks, normalization)
     h = masked(h, left_masks, 0)
     i = sigmoid(x_i + u_i(h) + w["p_i"] * c)
     f = sigmoid(x_f + u_f(h) + w["p_f"] * c)
@@ -90,8 +70,8 @@ def peephole(w, x, h, c, *, structure="dense", blocks=None, normalization=None, 
 
 
 def long_memory(w, x, y, z, *, structure="dense", blocks=None, normalization=None, left_masks=None):
-    x_a, x_b, x_z, x_y = _inputs(w, x, 4, normalization)
-    u_a, u_b, u_z = _products(w, 3, structure, blocks, normalization)
+    x_a, x_b, x_z, x_y = projected(w, x, 4, normalization)
+    u_a, u_b, u_z = products_of(w, 3, structure, blocks, normalization)
     left = masked(y, left_masks, 0)
     a, b = sigmoid(x_a + u_a(left)), sigmoid(x_b + u_b(left))
     z_new = (1 - a) * z + a * np.tanh(x_z + u_z(left))

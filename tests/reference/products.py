@@ -1,5 +1,7 @@
 """Matrix products of the cells: weights per gate, structured U, normalised products."""
 
+from functools import partial
+
 import numpy as np
 
 EPSILON = 1e-3
@@ -87,3 +89,21 @@ def masked(left, left_masks, use):
     if left_masks is None or left_masks[use] is None:
         return left
     return left * left_masks[use]
+
+
+def projected(w, x, gates, kind):
+    """x W_g + b_g of each gate, in storage order, normalized where `kind` says so."""
+    gains, biases = per_gate(w, "kernel_gain", gates, 1.0), per_gate(w, "bias", gates, 0.0)
+    kernels = split(w["kernel"], gates)
+    return [normalize(x @ W, p, kind) + b for W, p, b in zip(kernels, gains, biases, strict=True)]
+
+
+def products_of(w, gates, structure, blocks, kind):
+    """For each gate with a recurrent product the function left -> left U_g, normalized where `kind` says so."""
+    gains = per_gate(w, "recurrent_gain", gates, 1.0)
+    matrices = recurrent_matrices(w, structure, gates, blocks)
+
+    def product(left, U, q):
+        return normalize(left @ U, q, kind)
+
+    return [partial(product, U=U, q=q) for U, q in zip(matrices, gains, strict=True)]
