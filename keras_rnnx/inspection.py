@@ -51,8 +51,7 @@ def explain(layer_or_model, input_shape=None, *, mask=False, training=True):
 
     Args:
         layer_or_model: a recurrent layer of this package, or a model or layer that contains some.
-        input_shape: the shape (B, T, D) of the inputs of each layer, where the layers do not know it. Only whether T
-            is known matters.
+        input_shape: the shape (B, T, D) of the inputs of each layer. Only T matters, and whether it is known.
         mask: bool, whether the calls have a mask (or lengths).
         training: bool, whether the calls are training calls.
 
@@ -124,7 +123,7 @@ def _report(layer, input_shape, mask, training):
         memory=layer.memory,
         clip=layer.recurrent_clip,
     )
-    path = layer.cell.path(how)
+    path = layer.cell.path(how, None if input_shape is None else input_shape[1])
     why = path.why
     if path.name == "xla loop" and input_shape is not None and input_shape[1] is None:
         why += "; T varies: padded to one of four lengths an octave, one program each"

@@ -24,7 +24,7 @@ SINGLE = {"rtol": 0, "atol": 1e-5}
 # Central differences are good to about 1e-9 where the loss is about 1.
 DIFFERENCES = {"rtol": 1e-6, "atol": 1e-7} if DOUBLE else {"rtol": 1e-4, "atol": 1e-4}
 
-LAYER_ARGUMENTS = {n for n in inspect.signature(keras_rnnx.RNN.__init__).parameters if n != "cell"} | {"name"}
+LAYER_ARGUMENTS = {n for n in inspect.signature(keras_rnnx.RNN).parameters if n != "cell"} | {"name"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Case:
         state_sizes: function of the units that gives the size of each state, where they are not all the units.
         square: whether the recurrent matrix of each gate is square, as some structures need.
         wrong: arguments that raise ValueError, each with a word of the message.
+        refuses: options of the base class that this cell refuses with a ValueError.
+        kinked: names of weights in which the loss has kinks, where differences say nothing.
+        units: the units of the tests where the usual number does not fit.
+        features: the input features of the tests where the usual number does not fit.
     """
 
     name: str
@@ -54,6 +58,10 @@ class Case:
     state_sizes: object = None
     square: bool = True
     wrong: tuple = ()
+    refuses: tuple = ()
+    kinked: tuple = ()
+    units: int | None = None
+    features: int | None = None
 
     def __str__(self):
         return self.name
@@ -70,7 +78,7 @@ class Case:
     def built(self, rng, features=3, units=4, **options):
         """The layer with random weights."""
         layer = self.make(units, **options)
-        layer.build((None, None, features))
+        layer.build((None, None, self.features or features))
         return randomized(layer, rng)
 
     def sizes(self, units=4):
@@ -153,7 +161,14 @@ CASES = [
         readout=partial(vanilla.readout, output_activation=activations.sigmoid),
         **VANILLA,
     ),
-    Case("jordan", step=JORDAN, kwargs={**OUTPUT, "feedback": "output"}, state_sizes=lambda units: [3], square=False, **VANILLA),
+    Case(
+        "jordan",
+        step=JORDAN,
+        kwargs={**OUTPUT, "feedback": "output"},
+        state_sizes=lambda units: [3],
+        square=False,
+        **VANILLA,
+    ),
     Case(
         "lstm",
         cell=keras_rnnx.LSTMCell,
@@ -182,6 +197,7 @@ CASES = [
     ),
     Case("mgu", cell=user_cells.MGUCell, step=user_cells.mgu, wrong=SMALL),
     Case("peephole", cell=user_cells.PeepholeCell, step=user_cells.peephole, states=2),
+    Case("decay", cell=user_cells.DecayCell, step=user_cells.decay),
     Case("long-memory", cell=user_cells.LongMemoryCell, step=user_cells.long_memory, states=2),
 ]
 BY_NAME = {case.name: case for case in CASES}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases import (
     BY_NAME,
+    DIFFERENCES,
     EXACT,
     SINGLE,
     array,
@@ -18,6 +19,7 @@ from cases import (
     weighted,
     weights_of,
 )
+from reference import numeric_gradient
 
 import keras_rnnx
 from keras_rnnx.engine import paths
@@ -53,11 +55,11 @@ def aligned(outputs, start, mask):
     return found
 
 
-def twins(layer, case, x, state, mask=None, **options):
+def twins(layer, case, x, state, mask=None, weights=None, **options):
     """Results of both directions: outputs aligned to time, last outputs, final states."""
+    w_forward, w = weights or map(weights_of, (layer.forward_layer, layer.backward_layer))
     mask = np.ones(x.shape[:2], bool) if mask is None else mask
-    forward = case.walk(weights_of(layer.forward_layer), x, state[: case.states], mask=mask, **options)
-    w = weights_of(layer.backward_layer)
+    forward = case.walk(w_forward, x, state[: case.states], mask=mask, **options)
     backward = case.walk(w, x, state[case.states :], mask=mask, go_backwards=True, **options)
     start = (case.readout or (lambda w, h: h))(w, state[case.states])
     return [
@@ -78,6 +80,35 @@ def test_is_two_twins(name, masked, rng):
     results = outcome(layer(tensor(x), initial_state=tensors(state), **call))
     for one, want in zip(results, [MERGE["concat"](*outputs), *final], strict=True):
         np.testing.assert_allclose(one, want, **EXACT)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("merge_mode", ["concat", "mul"])
+def test_central_differences(merge_mode, rng):
+    """Inputs, initial states and every weight of both directions, with masked steps."""
+    layer, case = made("lstm", rng, merge_mode, **ALL), BY_NAME["lstm"]
+    x, state, mask = rng.normal(size=(B, 4, D)), [*case.start(rng, B, H), *case.start(rng, B, H)], MASK[:, :4]
+    directions = [layer.forward_layer, layer.backward_layer]
+    names = [[v.name for v in direction.weights] for direction in directions]
+    values = [a for direction in directions for a in weights_of(direction).values()]
+
+    def results(x, *rest):
+        state, rest = list(rest[:4]), iter(rest[4:])
+        weights = [{name: next(rest) for name in own} for own in names]
+        outputs, _, final = twins(layer, case, x, state, mask, weights)
+        return [MERGE[merge_mode](*outputs), *final]
+
+    cotangents = [rng.normal(size=a.shape) for a in results(x, *state, *values)]
+
+    def twin_loss(*arrays):
+        return sum((r * c).sum() for r, c in zip(results(*arrays), cotangents, strict=True))
+
+    def loss(x, *state):
+        return weighted(layer(x, initial_state=list(state), mask=tensor(mask, "bool")), tensors(cotangents))
+
+    found = gradients(loss, tensors([x, *state]), [v for direction in directions for v in direction.weights])
+    for one, other in zip(found, numeric_gradient(twin_loss, [x, *state, *values]), strict=True):
+        np.testing.assert_allclose(one, other, **DIFFERENCES)
 
 
 @pytest.mark.parametrize("sequences", [False, True], ids=["last", "sequences"])

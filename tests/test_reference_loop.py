@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 from reference import gru, lstm, numeric_gradient, run
+from reference.loop import intervals
 
 B, T, D, H = 3, 7, 4, 6
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -58,6 +59,23 @@ def spell(**options):
 )
 def test_loop_by_hand(options, expected):
     assert spell(**options) == expected
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, {0: 1, 1: 2, 2: 3, 3: 4}),
+        ({"go_backwards": True}, {3: 1, 2: 4, 1: 3, 0: 2}),
+        ({"valid": [1, 0, 1, 1], "go_backwards": True}, {3: 1, 2: 4, 0: 3}),
+        ({"valid": [0, 1, 1, 0], "go_backwards": True}, {2: 2, 1: 3}),
+        ({"starts": [0, 0, 1, 0], "go_backwards": True}, {3: 3, 2: 4, 1: 1, 0: 2}),
+        ({"starts": [1, 0, 0, 1], "valid": [1, 1, 0, 1], "go_backwards": True}, {3: 4, 1: 1, 0: 2}),
+    ],
+)
+def test_intervals_by_hand(options, expected):
+    """Deltas 1 2 3 4."""
+    given = {"valid": [1] * 4, "starts": [0] * 4, "go_backwards": False, **options}
+    assert intervals([1, 2, 3, 4], **given) == expected
 
 
 def test_zoneout_by_hand():

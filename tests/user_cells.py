@@ -50,6 +50,23 @@ class LongMemoryCell(keras_rnnx.Cell):
         return (1 - b) * y + b * ops.tanh(x_y.y + u.V(z_new)), z_new
 
 
+@keras.saving.register_keras_serializable("tests")
+class DecayCell(keras_rnnx.Cell):
+    """A state that fades with the time between steps, before and inside the product."""
+
+    GATES, STATES, VECTORS, TIMED, LANES = "n", "h", "rate", True, True
+
+    def step(self, x, u, h):
+        faded = h * ops.exp(-ops.softplus(u.rate) * u.delta)
+        return ops.tanh(x.n + u.n(faded)) + 0.5 * faded
+
+
+def decay(w, x, h, delta=1.0, *, structure="dense", blocks=None, normalization=None, left_masks=None):
+    (x_n,), (u_n,) = projected(w, x, 1, normalization), products_of(w, 1, structure, blocks, normalization)
+    faded = h * np.exp(-np.log1p(np.exp(w["rate"])) * delta)
+    return (np.tanh(x_n + u_n(masked(faded, left_masks, 0))) + 0.5 * faded,)
+
+
 def mgu(w, x, h, *, structure="dense", blocks=None, normalization=None, left_masks=None):
     x_f, x_n = projected(w, x, 2, normalization)
     u_f, u_n = products_of(w, 2, structure, blocks, normalization)

@@ -55,6 +55,11 @@ class StackedCells(AbstractCell):
         return self.cells[0].casts_inputs
 
     @property
+    def timed(self):
+        """Whether one of them reads the time between steps."""
+        return any(cell.timed for cell in self.cells)
+
+    @property
     def state_size(self):
         """The state sizes of each cell."""
         return [cell.state_size for cell in self.cells]
@@ -91,9 +96,9 @@ class StackedCells(AbstractCell):
         """As the first cell."""
         self.cells[0].check_inputs(shapes)
 
-    def path(self, how):
+    def path(self, how, steps=None):
         """The paths of the cells, where they differ one after the other."""
-        chosen = [cell.path(how) for cell in self.cells]
+        chosen = [cell.path(how, steps) for cell in self.cells]
         names = list(dict.fromkeys(p.name for p in chosen))
         return paths.Path(" + ".join(names), "; ".join(dict.fromkeys(p.why for p in chosen)))
 
@@ -142,6 +147,11 @@ class KerasCell(AbstractCell):
         self._engines = {}
 
     @property
+    def takes_constants(self):
+        """Whether the cell's `call` has the argument."""
+        return self._takes["constants"]
+
+    @property
     def state_size(self):
         """That of the cell."""
         return self.cell.state_size
@@ -167,8 +177,9 @@ class KerasCell(AbstractCell):
             state = tree.map_structure(lambda n: ops.zeros((batch_size, n), self.state_dtype), self.state_size)
         return list(state) if isinstance(state, (list, tuple)) else [state]
 
-    def path(self, how):
+    def path(self, how, steps=None):
         """The `Path` that `read` takes."""
+        del steps
         return paths.choose(None, [], how.unroll)
 
     def _engine(self, training, constants, x):
@@ -199,8 +210,6 @@ class KerasCell(AbstractCell):
 
     def read(self, x, state, how, constants=None):
         """Reads a sequence; see `AbstractCell.read`."""
-        if constants is not None and not self._takes["constants"]:
-            raise ValueError(f"Expected a cell whose `call` takes `constants`. Received: {type(self.cell).__name__}")
         inputs = tree.flatten(x)
         steps, batch = ops.shape(inputs[0])[:2]
 

@@ -5,24 +5,17 @@ import functools
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive, rate
+from keras_rnnx.arguments import choice, rate
 from keras_rnnx.base import reading, structures
-from keras_rnnx.base.interface import AbstractCell
-from keras_rnnx.engine import paths, products
+from keras_rnnx.base.projecting import ProjectingCell
+from keras_rnnx.engine import paths
 from keras_rnnx.engine.gates import activate, normalize
 from keras_rnnx.engine.sequential import Engine
 
 NORMALIZATIONS = (None, "layer", "rms")
 
 
-def known_features(input_shape):
-    """The size of the last axis, or a ValueError where it is unknown."""
-    if input_shape[-1] is None:
-        raise ValueError(f"Expected the last axis of the inputs to be known. Received: shape {input_shape}")
-    return input_shape[-1]
-
-
-class Cell(AbstractCell):
+class Cell(ProjectingCell):
     r"""One step of a recurrence, written as equations; everything else is inherited.
 
     A subclass names its gates and states and writes `step`. The base class makes the weights, projects a whole sequence
@@ -36,6 +29,7 @@ class Cell(AbstractCell):
         CANDIDATES: the gates to which `activate` applies `activation`; the others get `recurrent_activation`.
         MATRICES: names of further matrices (H, H): weight `<name>_kernel`, product `u.<name>(h)`.
         VECTORS: names of vectors (H,) that a step reads as `u.<name>`.
+        TIMED: whether `step` reads `u.delta`, (B, 1): the time since the valid step before, from the call's `deltas`.
         LANES: whether `step` also works when every array has one more axis in front of B, which lets `Bidirectional`
             walk both directions in one loop. True for steps of arithmetic, activations and products alone.
 
@@ -74,7 +68,6 @@ class Cell(AbstractCell):
     CANDIDATES = ""
     MATRICES = ""
     VECTORS = ""
-    LANES = False
 
     def __init__(
         self,
@@ -82,17 +75,9 @@ class Cell(AbstractCell):
         *,
         activation="tanh",
         recurrent_activation="sigmoid",
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
         recurrent_initializer="orthogonal",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
         recurrent_regularizer=None,
-        bias_regularizer=None,
-        kernel_constraint=None,
         recurrent_constraint=None,
-        bias_constraint=None,
-        dropout=0.0,
         recurrent_dropout=0.0,
         recurrent_dropout_mode="sequence",
         zoneout=0.0,
@@ -100,25 +85,14 @@ class Cell(AbstractCell):
         recurrent_structure="dense",
         recurrent_blocks=None,
         recurrent_rank=None,
-        learn_initial_state=False,
-        seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.units = positive("units", units)
+        super().__init__(units, **kwargs)
         self.activation = keras.activations.get(activation)
         self.recurrent_activation = keras.activations.get(recurrent_activation)
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.dropout = rate("dropout", dropout)
         self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
         self.recurrent_dropout_mode = choice("recurrent_dropout_mode", recurrent_dropout_mode, ("sequence", "step"))
         self.zoneout = zoneout
@@ -126,20 +100,12 @@ class Cell(AbstractCell):
         self.recurrent_structure = choice("recurrent_structure", recurrent_structure, structures.STRUCTURES)
         self.recurrent_blocks = recurrent_blocks
         self.recurrent_rank = recurrent_rank
-        self.learn_initial_state = bool(learn_initial_state)
-        self.seed = seed
-        self.gates = tuple(self.GATES.split())
         recurrent = self.GATES if self.RECURRENT_GATES is None else self.RECURRENT_GATES
         self.recurrent_gates = tuple(recurrent.split())
-        self.states = tuple(self.STATES.split())
         self.rates = self._checked_zoneout(zoneout)
         self._products = {}  # name -> {key: weight}
         self._vectors = {}  # name -> weight
-        self._initial = []
         self._operands = None
-        self.features = None
-        if self.dropout or self.recurrent_dropout or any(self.rates):
-            self.seed_generator = keras.random.SeedGenerator(seed)
         step = functools.partial(reading.engine_step, self)
         self.engine = Engine(step, self.recurrent_gates)
 
@@ -155,67 +121,28 @@ class Cell(AbstractCell):
     # ---- weights ----
 
     @property
-    def gate_units(self):
-        """The size of a gate. Default: `units`."""
-        return self.units
+    def draws(self):
+        """Whether anything is drawn in training."""
+        return bool(self.dropout or self.recurrent_dropout or any(self.rates))
 
-    def state_sizes(self):
-        """The size of each state, in the order of `STATES`. Default: `units` for each."""
-        return [self.units] * len(self.states)
-
-    @property
-    def state_size(self):
-        """Keras' cell protocol: an int for one state, else a list."""
-        sizes = self.state_sizes()
-        return sizes[0] if len(sizes) == 1 else sizes
-
-    @property
-    def output_size(self):
-        """Keras' cell protocol: the size of the output, that of the first state."""
-        return self.state_sizes()[0]
-
-    def build(self, input_shape):
-        """Makes `kernel`, `recurrent_kernel`, `bias`, and what MATRICES, VECTORS and the options ask for."""
-        features = known_features(input_shape)
-        self.features = features
-        width = len(self.gates) * self.gate_units
-        self.kernel = self.new_weight("kernel", (features, width))
-        self.add_matrix(
-            "recurrent",
-            (self.state_sizes()[0], len(self.recurrent_gates) * self.gate_units),
-            structure=self.recurrent_structure,
-            gates=len(self.recurrent_gates),
-        )
+    def build_own(self, width):
+        """Makes `recurrent_kernel`, `bias`, and what MATRICES, VECTORS and the options ask for."""
+        recurrent_width = len(self.recurrent_gates) * self.gate_units
+        if recurrent_width:
+            self.add_matrix(
+                "recurrent",
+                (self.state_sizes()[0], recurrent_width),
+                structure=self.recurrent_structure,
+                gates=len(self.recurrent_gates),
+            )
         self.build_bias(width)
         if self.normalization:
             self.kernel_gain = self.add_weight(name="kernel_gain", shape=(width,), initializer="ones")
-            recurrent_width = len(self.recurrent_gates) * self.gate_units
             self.add_vector("recurrent_gain", (recurrent_width,), "ones")
         for name in self.MATRICES.split():
             self.add_matrix(name, (self.units, self.units))
         for name in self.VECTORS.split():
             self.add_vector(name)
-        if self.learn_initial_state:
-            self._initial = [
-                self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros")
-                for name, size in zip(self.states, self.state_sizes(), strict=True)
-            ]
-        self.built = True
-
-    def build_bias(self, width):
-        """Makes `bias` (G*H,), which `project` adds. A cell with another bias overrides this."""
-        self.bias = self.new_weight("bias", (width,)) if self.use_bias else None
-
-    def new_weight(self, name, shape, initializer=None):
-        """A weight with the initializer, regularizer and constraint of its role: kernel, bias or recurrent."""
-        role = "recurrent" if name not in ("kernel", "bias") else name
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=initializer or getattr(self, f"{role}_initializer"),
-            regularizer=getattr(self, f"{role}_regularizer"),
-            constraint=getattr(self, f"{role}_constraint"),
-        )
 
     def add_matrix(self, name, shape, bias=False, structure="dense", gates=1):
         """Adds a matrix whose product a step takes as `u.<name>(left)`; weight `<name>_kernel`.
@@ -250,26 +177,14 @@ class Cell(AbstractCell):
         setattr(self, name, weight)
         self._vectors[name] = weight
 
-    def get_initial_state(self, batch_size=None):
-        """The states before the first step, (B, H) each: zeros, or the learned ones."""
-        if self._initial:
-            rows = [ops.cast(w, self.state_dtype)[None] for w in self._initial]
-            return [ops.broadcast_to(r, (batch_size, r.shape[-1])) for r in rows]
-        return [ops.zeros((batch_size, n), self.state_dtype) for n in self.state_sizes()]
-
     # ---- equations ----
 
-    def project(self, x):
-        """x W + b for rows x (..., D), all steps at once; returns (..., G*H)."""
-        projected = products.apply({"kernel": self._cast(self.kernel)}, x, x.dtype)
+    def product(self, x):
+        """x W for rows x (..., D), normalized where asked for."""
+        projected = super().product(x)
         if self.normalization:
             projected = normalize(projected, self._cast(self.kernel_gain), self.normalization, len(self.gates))
-        bias = self.input_bias()
-        return projected if bias is None else projected + bias
-
-    def input_bias(self):
-        """The bias that `project` adds, in the compute dtype, or None."""
-        return None if self.bias is None else self._cast(self.bias)
+        return projected
 
     def step(self, x, u, *state):
         """The equations of one step: a pure function.
@@ -301,14 +216,6 @@ class Cell(AbstractCell):
     def check(self):
         """Tries one step on zeros."""
         self._operands = tuple(reading.tried_step(self))
-
-    def check_inputs(self, shapes):
-        """The number of features must be that of the kernel."""
-        if self.built and shapes[0][-1] != self.features:
-            raise ValueError(f"Expected {self.features} input features. Received: shape {shapes[0]}")
-
-    def _cast(self, weight):
-        return ops.cast(weight, self.compute_dtype)
 
     @property
     def operands(self):
@@ -358,8 +265,9 @@ class Cell(AbstractCell):
         """The backend's own kernel that computes the same equations: (kind, what in the configuration it lacks)."""
         return None, []
 
-    def path(self, how):
+    def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading`."""
+        del steps
         kind, missing = self.fused()
         return paths.choose(kind, [*missing, *reading.obstacles(self, how)], how.unroll)
 
@@ -367,17 +275,22 @@ class Cell(AbstractCell):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
         return reading.read(self, x, state, how)
 
-    def call(self, inputs, states, training=False):
+    def call(self, inputs, states, training=False, deltas=None):
         """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states.
+
+        Args:
+            inputs: (B, D).
+            states: as `state_size` says.
+            training: bool.
+            deltas: (B,) or (B, 1), the time since the step before, for a cell that reads it. Default: 1.
 
         Raises:
             ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
         """
-        random = self.dropout or self.recurrent_dropout or any(self.rates)
-        if training and random:
+        if training and self.draws:
             raise ValueError(
                 f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
                 "of a whole sequence. Received: a single training step from another layer"
             )
         states = list(states) if isinstance(states, (list, tuple)) else [states]
-        return reading.single_step(self, inputs, states)
+        return reading.single_step(self, inputs, states, deltas)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_rnnx.arguments import config_of
+from keras_rnnx.engine import masks
 from keras_rnnx.engine.sequential import Walk
 
 
@@ -17,6 +18,7 @@ class Reading:
         mask: (T, B) bool or None; False keeps the state.
         resets: (T, B) bool or None; True marks the first step of a document: the state becomes the cell's own initial
             state there, or, read in reverse, at the last step of the document before.
+        deltas: (T, B) float or None; the time since the valid step before.
         reverse: read from the last step to the first; results stay aligned to time.
         emit: `"last"`, `"outputs"` (the output at every step) or `"states"` (every state at every step).
         training: whether dropout and zoneout draw.
@@ -27,6 +29,7 @@ class Reading:
 
     mask: object = None
     resets: object = None
+    deltas: object = None
     reverse: bool = False
     emit: str = "last"
     training: bool = False
@@ -45,6 +48,16 @@ class Reading:
             done = steps - 1 - done if self.reverse else done
             flags["cut"] = (done % self.memory[1] == 0) & (done > 0)
         return {name: flag for name, flag in flags.items() if flag is not None}
+
+    def intervals(self, x):
+        """The time since the step read before, (T, B, 1) in the dtype of x (T, B, ...); 1 where none is given."""
+        if self.deltas is None:
+            return ops.ones((*ops.shape(x)[:2], 1), x.dtype)
+        deltas = self.deltas
+        if self.reverse:
+            flags = [None if a is None else ops.transpose(a) for a in (self.mask, self.resets)]
+            deltas = ops.transpose(masks.reversed_intervals(ops.transpose(deltas), *flags))
+        return ops.cast(deltas, x.dtype)[:, :, None]
 
     @property
     def holds_start(self):
@@ -89,9 +102,13 @@ class AbstractCell(keras.layers.Layer):
 
     Class attributes:
         casts_inputs: whether all inputs are one tensor of features, cast to the compute dtype.
+        timed: whether it reads the time between steps.
+        takes_constants: whether `read` takes `constants`, which every step gets.
     """
 
     casts_inputs = True
+    timed = False
+    takes_constants = False
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -112,8 +129,8 @@ class AbstractCell(keras.layers.Layer):
         """Reads a sequence x (T, B, D) from a flat list of states, as a `Reading` says; returns a `Result`."""
         raise NotImplementedError
 
-    def path(self, how):
-        """The `Path` that `read` takes."""
+    def path(self, how, steps=None):
+        """The `Path` that `read` takes for a `Reading` of so many steps, None where their number is unknown."""
         raise NotImplementedError
 
     @classmethod

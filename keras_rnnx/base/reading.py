@@ -28,6 +28,8 @@ def engine_step(cell, x, multiply, vectors, *state):
     """`cell.step` between plain arrays: names the gates, normalizes the products, adds a bias after that."""
     if cell.normalization:
         multiply = functools.partial(_normalized, cell, multiply, vectors)
+    if cell.timed:
+        x, vectors = x["x"], {**vectors, "delta": x["delta"]}
     u = Recurrent(cell.recurrent_gates, cell.matrices, vectors, multiply)
     new = cell.step(Gates(x, cell.gates), u, *state)
     new = list(new) if isinstance(new, (list, tuple)) else [new]
@@ -68,6 +70,7 @@ def tried_step(cell):
     multiply, vectors = _multiplier(cell, widths), cell.values_of_vectors()
     rows = ops.zeros((2, cell.features), cell.compute_dtype)
     x = ops.cast(cell.project(rows), dtype)
+    x = {"x": x, "delta": ops.ones((2, 1), dtype)} if cell.timed else x
     with NoVariables():
         new = engine_step(cell, x, multiply, vectors, *[ops.zeros((2, n), dtype) for n in sizes])
     shapes, expected = [tuple(n.shape) for n in new], [(2, n) for n in sizes]
@@ -79,11 +82,17 @@ def tried_step(cell):
     return widths
 
 
-def single_step(cell, inputs, states):
+def single_step(cell, inputs, states, deltas=None):
     """One step at inference, outside the engine: Keras' cell protocol."""
+    if deltas is not None and not cell.timed:
+        raise ValueError(f"Expected no `deltas`, which {type(cell).__name__} does not read. Received: deltas")
     flow = {"vectors": cell.values_of_vectors()}
-    slot = {"x": cell.project(ops.cast(inputs, cell.compute_dtype))}
     states = [ops.cast(s, cell.state_dtype) for s in states]
+    x = cell.project(ops.cast(inputs, cell.compute_dtype))
+    if cell.timed:
+        deltas = ops.ones((ops.shape(x)[0], 1), x.dtype) if deltas is None else ops.reshape(deltas, (-1, 1))
+        x = {"x": x, "delta": ops.cast(deltas, x.dtype)}
+    slot = {"x": x}
     walk = Walk(zoneout=cell.rates)
     new = transition(cell.engine, walk, flow, {"fixed": {}}, slot, states, _multiplier(cell))
     return ops.cast(cell.readout(new[0]), cell.compute_dtype), new
@@ -93,7 +102,7 @@ def read(cell, x, state, how):
     """Reads a sequence x (T, B, D) from a list of states; returns a `Result`."""
     path = cell.path(how)
     if path.name == "torch fused":
-        return _read_fused(cell, _dropped(cell, x, how), state, how)
+        return _read_fused(cell, cell.dropped(x, how), state, how)
     flow, data = _prepared(cell, x, state, how)
     made = cell.engine.run(flow, data, _walk(cell, how, path))
     return _result(cell, flow, made["emit"], made["final"], how)
@@ -148,18 +157,12 @@ def alike(cells):
     return configs[0] == configs[1] and first.recurrent_structure != "block"
 
 
-def _dropped(cell, x, how):
-    if how.training and cell.dropout:
-        ones = ops.ones((1, *ops.shape(x)[1:]), x.dtype)
-        x = x * keras.random.dropout(ones, cell.dropout, seed=cell.seed_generator)
-    return x
-
-
 def _prepared(cell, x, state, how):
     """What the engine takes: `flow` and `data`, see there."""
     steps, batch = ops.shape(x)[:2]
+    projected = cell.project(cell.dropped(x, how))
     flow = {
-        "x": cell.project(_dropped(cell, x, how)),
+        "x": {"x": projected, "delta": how.intervals(projected)} if cell.timed else projected,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
         "weights": cell.weights_of_products(),
         "vectors": cell.values_of_vectors(),

@@ -3,7 +3,8 @@
 import keras
 
 from keras_rnnx.arguments import positive
-from keras_rnnx.base.cell import Cell, known_features
+from keras_rnnx.base.cell import Cell
+from keras_rnnx.base.projecting import known_features
 from keras_rnnx.engine import products
 from keras_rnnx.layers.rnn import CellLayer
 

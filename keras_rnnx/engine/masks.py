@@ -37,6 +37,31 @@ def checked_shape(name, value, shape):
         raise ValueError(f"Expected `{name}` of shape (batch, time) = {expected}. Received: shape {received}")
 
 
+def checked_intervals(name, value, shape):
+    """`value` as a (B, T) float tensor, or None.
+
+    Args:
+        name: the argument's name, for the error.
+        value: None, or numbers >= 0 of shape (B, T); a trailing axis of size 1 is dropped.
+        shape: the shape of the inputs, (B, T, ...).
+
+    Raises:
+        ValueError: if the shape is another one, or (where values are known) a number is negative.
+    """
+    checked_shape(name, value, shape)
+    if value is None or isinstance(value, keras.KerasTensor):
+        return value
+    value = ops.convert_to_tensor(value)
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
+        value = ops.cast(value, "float32")
+    if len(value.shape) == 3:
+        value = ops.squeeze(value, -1)
+    values = backend.known(value)
+    if values is not None and values.size and values.min() < 0:
+        raise ValueError(f"Expected `{name}` >= 0. Received: {name} down to {values.min()}")
+    return value
+
+
 def from_lengths(lengths, shape):
     """The mask (B, T) of sequences that are valid up to their length.
 
@@ -76,11 +101,8 @@ def reorder(outputs, mask, start=None):
     """
     if mask is None:
         return ops.flip(outputs, axis=1)
-    steps = ops.shape(mask)[1]
-    valid = ops.cast(mask, "int32")
-    made = ops.cumsum(valid, axis=1)  # how many outputs are there up to each position
-    positions = ops.arange(steps)[None, :] + 0 * valid
-    backwards = ops.argsort(ops.where(mask, -positions, steps), axis=1)  # valid positions, last first
+    made = ops.cumsum(ops.cast(mask, "int32"), axis=1)  # how many outputs are there up to each position
+    backwards = _places(mask, reverse=True)
     source = ops.take_along_axis(backwards, ops.maximum(made - 1, 0), axis=1)
 
     def like_outputs(a):
@@ -89,3 +111,59 @@ def reorder(outputs, mask, start=None):
     read = ops.take_along_axis(outputs, like_outputs(source), axis=1)
     start = ops.zeros_like(outputs[:, 0]) if start is None else ops.cast(start, outputs.dtype)
     return ops.where(like_outputs(made > 0), read, start[:, None])
+
+
+def reversed_intervals(deltas, mask=None, resets=None):
+    """The interval that a walk from last to first reads at each step: that to the valid step it has just left.
+
+    The first step read of a sequence, or of a document, gets the interval of that sequence's first valid step, so that
+    reversing the valid steps by hand, with these intervals, gives the same walk.
+
+    Args:
+        deltas: (B, T), the time since the valid step before.
+        mask: (B, T) bool, or None.
+        resets: (B, T) bool, True at the first step of a document, or None.
+
+    Returns:
+        (B, T); what stands at masked steps means nothing.
+    """
+    if mask is None and resets is None:
+        return ops.roll(deltas, -1, axis=1)
+    none = ops.zeros_like(deltas, dtype="bool")
+    mask = ~none if mask is None else mask
+    documents = ops.cumsum(ops.cast(none if resets is None else resets, "int32"), axis=1)
+    # In the order of the valid steps, then back: `source[j]` is the valid step whose interval the j-th one reads.
+    order = _places(mask)
+    numbers = ops.where(ops.take_along_axis(mask, order, axis=1), ops.take_along_axis(documents, order, axis=1), -1)
+    changes = numbers[:, 1:] != numbers[:, :-1]
+    edge = ops.ones_like(mask[:, :1])
+    first, last = ops.concatenate([edge, changes], axis=1), ops.concatenate([changes, edge], axis=1)
+    count = ops.cumsum(ops.cast(first, "int32"), axis=1) - 1
+    starts = ops.take_along_axis(_places(first), count, axis=1)
+    source = ops.where(last, starts, ops.arange(ops.shape(mask)[1])[None, :] + 1)
+    steps = ops.take_along_axis(order, ops.minimum(source, ops.shape(mask)[1] - 1), axis=1)
+    made = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    return ops.take_along_axis(ops.take_along_axis(deltas, steps, axis=1), ops.maximum(made - 1, 0), axis=1)
+
+
+def held(a, known):
+    """a (T, B, ...) with each entry that is not known replaced by the last known one before it, zeros before any.
+
+    Args:
+        a: (T, B, ...).
+        known: (T, B) bool.
+    """
+    known = ops.transpose(known)
+    count = ops.cumsum(ops.cast(known, "int32"), axis=1)
+    last = ops.transpose(ops.take_along_axis(_places(known), ops.maximum(count - 1, 0), axis=1))
+    found = ops.transpose(count) > 0
+    last, found = (ops.reshape(f, (*ops.shape(f), *[1] * (len(a.shape) - 2))) for f in (last, found))
+    return ops.where(found, ops.take_along_axis(a, last, axis=0), ops.zeros_like(a))
+
+
+def _places(flags, reverse=False):
+    """The positions (B, T) at which flags are True, in order, or last first; then the other positions."""
+    steps = ops.shape(flags)[1]
+    positions = ops.arange(steps)[None, :] + ops.zeros_like(flags, dtype="int32")
+    rank = ops.where(flags, -positions, steps) if reverse else ops.where(flags, positions, steps + positions)
+    return ops.argsort(rank, axis=1)

@@ -6,6 +6,7 @@ import dataclasses
 from keras_rnnx.engine.backends import backend
 
 _PLAIN = []
+CHUNK = 32
 
 
 @contextlib.contextmanager
@@ -28,12 +29,20 @@ class Path:
     """A way of walking a sequence.
 
     Attributes:
-        name: `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`.
+        name: `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`; of the linear engine
+            also `"xla chunked"`, `"chunked"`, `"xla associative"`.
         why: why it was chosen, and what a faster one would need.
+        form: of the linear engine, see there; else None.
     """
 
     name: str
     why: str
+    form: tuple | None = None
+
+    @property
+    def compiled(self):
+        """Whether the walk runs as a compiled region."""
+        return self.name.startswith("xla")
 
 
 def choose(kernel, obstacles, unroll):
@@ -55,6 +64,26 @@ def choose(kernel, obstacles, unroll):
     if backend.compiles() and not _PLAIN:
         return Path("xla loop", "one compiled loop, weight gradients batched after it")
     return Path("plain loop", "inside plain_loops(): a graph without XLA, for converters")
+
+
+def choose_linear(steps, unroll, clipped):
+    """The path of a layer that is linear in its state.
+
+    Args:
+        steps: int, the number of steps, or None where it is unknown.
+        unroll: whether the loop is to be written out.
+        clipped: whether the gradient is clipped at each step, which only a loop can do.
+    """
+    compiled = backend.compiles() and not _PLAIN
+    if unroll:
+        return Path("unrolled", "unroll=True writes the loop out", ("unrolled",))
+    if clipped:
+        form, why = ("loop",), "recurrent_clip acts at each step"
+    elif steps is not None and steps < 2 * CHUNK:
+        form, why = ("loop",), f"fewer than {2 * CHUNK} steps"
+    else:
+        form, why = ("chunked", CHUNK), f"chunks of {CHUNK} steps side by side"
+    return Path(f"xla {form[0]}" if compiled else form[0], why, form)
 
 
 def gains_by_lanes(kernel, unroll):

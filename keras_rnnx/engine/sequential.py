@@ -70,13 +70,13 @@ class Asked:
         name: which matrix.
         gates: which of its gates; None for all.
         state: the index of the state that is the left operand as it stands; None where a left operand is collected.
-        as_x: whether the product's cotangent is that of x, so that it is kept once for both.
+        as_x: the index of the leaf of x whose cotangent is also the product's, so that it is kept once for both.
     """
 
     name: str
     gates: tuple | None
     state: int | None
-    as_x: bool = False
+    as_x: int | None = None
 
 
 class Engine:
@@ -315,9 +315,10 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             "vectors": tree.map_structure(ops.add, carry["vectors"], d["vectors"]),
             "reset_state": tree.map_structure(ops.add, carry["reset_state"], d["reset_state"]),
         }
-        noise = [None if n is d["x"] else n for n in d["noise"]]
-        asked[:] = [dataclasses.replace(a, as_x=n is None) for a, n in zip(asked, noise, strict=True)]
-        noise = [n for n in noise if n is not None]
+        leaves = tree.flatten(d["x"])
+        as_x = [next((i for i, leaf in enumerate(leaves) if leaf is n), None) for n in d["noise"]]
+        asked[:] = [dataclasses.replace(a, as_x=i) for a, i in zip(asked, as_x, strict=True)]
+        noise = [n for n, i in zip(d["noise"], as_x, strict=True) if i is None]
         return new_carry, {"x": d["x"], "products": noise, "lefts": lefts}
 
     slots = dict(slots)
@@ -358,7 +359,7 @@ def _weight_gradients(engine, walk, weights, data, saved, rows):
     for ask in engine.asked[_kind(walk, data)]:
         name, gates = ask.name, ask.gates
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
-        du = rows["x"] if ask.as_x else next(cotangents)
+        du = next(cotangents) if ask.as_x is None else tree.flatten(rows["x"])[ask.as_x]
         left, du = (_all_rows(a, walk.lanes) for a in (left, du))
 
         def product(w, left=left, gates=gates, dtype=du.dtype):

@@ -6,13 +6,14 @@ from keras import ops, tree
 from keras_rnnx import arguments
 from keras_rnnx.base import reading
 from keras_rnnx.engine import paths
-from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask
+from keras_rnnx.layers.rnn import RNN
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer
 
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class Bidirectional(keras.layers.Layer):
+class Bidirectional(SequenceLayer):
     r"""Reads a sequence forwards and backwards and merges the outputs, which are aligned to time.
 
     $$ y_t = \text{merge}(\overrightarrow{y}_t, \overleftarrow{y}_t) $$
@@ -38,10 +39,10 @@ class Bidirectional(keras.layers.Layer):
     """
 
     def __init__(self, layer, merge_mode="concat", weights=None, backward_layer=None, **kwargs):
-        super().__init__(autocast=False, **kwargs)
         for name, value in (("layer", layer), ("backward_layer", backward_layer)):
             if not isinstance(value, RNN) and not (name == "backward_layer" and value is None):
                 raise ValueError(f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}")
+        super().__init__(**{name: getattr(layer, name) for name in LAYER_ARGUMENTS}, **kwargs)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
         self.layer = layer
         self.forward_layer = arguments.copy_of(layer, f"forward_{layer.name}")
@@ -52,13 +53,7 @@ class Bidirectional(keras.layers.Layer):
             self.backward_layer = backward_layer
         self.given_backward_layer = backward_layer
         self._check_pair()
-        self.return_sequences = layer.return_sequences
-        self.return_state = layer.return_state
-        self.return_all_states = layer.return_all_states
-        self.stateful = layer.stateful
         self.initial_weights = weights
-        self.supports_masking = True
-        self._attach_mask = AttachMask(name="mask", autocast=False)
 
     def _check_pair(self):
         names = ("return_sequences", "return_state", "return_all_states", "stateful")
@@ -108,7 +103,8 @@ class Bidirectional(keras.layers.Layer):
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""
         masks = [self.forward_layer.compute_mask(inputs, previous_mask)] * 2
-        return self._flat(*[m if isinstance(m, list) else [m] for m in masks], lambda a, b: a)
+        flat = self._flat(*[m if isinstance(m, list) else [m] for m in masks], lambda a, b: a)
+        return flat if len(flat) > 1 else flat[0]
 
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
         """Shapes and dtypes of the results."""
@@ -124,42 +120,33 @@ class Bidirectional(keras.layers.Layer):
             return a
 
         results = self._flat(*specs, merged)
-        return tuple(results) if isinstance(results, list) else results
+        return tuple(results) if len(results) > 1 else results[0]
 
-    def call(
-        self,
-        sequences,
-        initial_state=None,
-        mask=None,
-        training=False,
-        lengths=None,
-        resets=None,
-        constants=None,
-        sequences_mask=None,
-    ):
-        """See `RNN`."""
-        mask = mask if first_mask(mask) is not None else sequences_mask
-        call = (mask, training, lengths, resets)
+    @property
+    def timed(self):
+        """Whether the cells read the time between steps."""
+        return all(direction.timed for direction in self._directions)
+
+    @property
+    def outputs(self):
+        """Two where they are not merged."""
+        return 2 if self.merge_mode is None else 1
+
+    def respond(self, sequences, initial_state, given):
+        """See `SequenceLayer`."""
         states = self._halves(initial_state)
         if self.one_loop:
-            pairs = self._walk_pair(sequences, states, *call)
+            pairs = self._walk_pair(sequences, states, given)
         else:
             pairs = [
-                direction.walk(sequences, state, *call, constants)
+                direction.walk(sequences, state, given)
                 for direction, state in zip(self._directions, states, strict=True)
             ]
         results = [
             direction.results(result, valid, aligned=True)
             for direction, (result, valid) in zip(self._directions, pairs, strict=True)
         ]
-        valid = pairs[0][1]
-        results = self._flat(*results, self._merge)
-        if lengths is not None and self.return_sequences:
-            flat = results if isinstance(results, list) else [results]
-            outputs = 2 if self.merge_mode is None else 1
-            flat[:outputs] = [self._attach_mask([y, valid]) for y in flat[:outputs]]
-            results = flat if len(flat) > 1 else flat[0]
-        return tuple(results) if isinstance(results, list) else results
+        return self._flat(*results, self._merge), pairs[0][1]
 
     @property
     def one_loop(self):
@@ -172,9 +159,9 @@ class Bidirectional(keras.layers.Layer):
             and paths.gains_by_lanes(cells[0].fused()[0], self.forward_layer.unroll)
         )
 
-    def _walk_pair(self, sequences, states, *call):
+    def _walk_pair(self, sequences, states, given):
         ready = [
-            direction.prepared(sequences, state, *call)
+            direction.prepared(sequences, state, given)
             for direction, state in zip(self._directions, states, strict=True)
         ]
         x, _, how, valid = ready[0]
@@ -196,8 +183,7 @@ class Bidirectional(keras.layers.Layer):
         """Merged outputs (or both), then the forward results, then the backward ones."""
         pair = [forward[0], backward[0]]
         outputs = pair if self.merge_mode is None else [merge(*pair)]
-        results = [*outputs, *forward[1:], *backward[1:]]
-        return results if len(results) > 1 else results[0]
+        return [*outputs, *forward[1:], *backward[1:]]
 
     def _halves(self, initial_state):
         if initial_state is None:

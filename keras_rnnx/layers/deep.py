@@ -1,5 +1,7 @@
 """A stack of recurrent layers as one layer."""
 
+import dataclasses
+
 import keras
 from keras import ops, tree
 
@@ -7,13 +9,15 @@ from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
-from keras_rnnx.layers.rnn import RNN, AttachMask, first_mask
+from keras_rnnx.layers.rnn import RNN
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, first_mask, says_all_arguments
 
 RESIDUALS = (None, "sum", "highway", "dense")
 
 
+@says_all_arguments
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class DeepRNN(keras.layers.Layer):
+class DeepRNN(SequenceLayer):
     r"""A stack of recurrent layers as one layer.
 
     Level l reads the outputs of the level below, with dropout in between:
@@ -66,18 +70,9 @@ class DeepRNN(keras.layers.Layer):
         *,
         merge_mode="concat",
         seed=None,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        return_all_states=False,
-        memory="store",
-        recurrent_clip=None,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         cells = list(cell) if isinstance(cell, (list, tuple)) else None
         if cells is not None and depth not in (None, len(cells)):
             raise ValueError(
@@ -92,19 +87,8 @@ class DeepRNN(keras.layers.Layer):
         self.bidirectional = bool(bidirectional)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES[:-1])
         self.seed = seed
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
         if self.go_backwards and self.bidirectional:
             raise ValueError("Expected go_backwards=False with bidirectional=True. Received: both True")
-        self.stateful = bool(stateful)
-        self.unroll = bool(unroll)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.return_all_states = bool(return_all_states)
-        self.memory = arguments.memory(memory)
-        self.recurrent_clip = recurrent_clip
-        self.supports_masking = True
-        self._attach_mask = AttachMask(name="mask", autocast=False)
         copies = cells or [arguments.copy_of(cell, f"{cell.name}_{n}", 2 * n) for n in range(self.depth)]
         self.levels = [self._level(c, n) for n, c in enumerate(copies)]
         self._gates = []
@@ -113,19 +97,10 @@ class DeepRNN(keras.layers.Layer):
 
     def _level(self, cell, n):
         last = n + 1 == self.depth
-        layer = RNN(
-            as_cell(cell, self.dtype_policy),
-            return_sequences=self.return_sequences or not last,
-            return_state=True,
-            go_backwards=self.go_backwards,
-            stateful=self.stateful,
-            unroll=self.unroll,
-            return_all_states=self.return_all_states,
-            memory=self.memory,
-            recurrent_clip=self.recurrent_clip,
-            dtype=self.dtype_policy,
-            name=f"level_{n}",
-        )
+        options = {name: getattr(self, name) for name in LAYER_ARGUMENTS}
+        options |= {"return_sequences": self.return_sequences or not last, "return_state": True}
+        options["zero_output_for_mask"] = False  # skips of the levels above read what a masked step repeats
+        layer = RNN(as_cell(cell, self.dtype_policy), **options, dtype=self.dtype_policy, name=f"level_{n}")
         if not self.bidirectional:
             return layer
         return Bidirectional(layer, self.merge_mode, dtype=self.dtype_policy, name=f"level_{n}")
@@ -199,6 +174,7 @@ class DeepRNN(keras.layers.Layer):
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
         """Shapes and dtypes of the results."""
         states = self._states_of_levels(initial_state)
+        self.checked_deltas(kwargs.pop("deltas", None), sequences.shape)
         self.levels[0].compute_output_spec(sequences, states[0], mask, training, **kwargs)
         shape, steps = sequences.shape, sequences.shape[:2]
         lead = steps if self.return_sequences else steps[:1]
@@ -211,28 +187,23 @@ class DeepRNN(keras.layers.Layer):
 
     # ---- the call ----
 
-    def call(
-        self,
-        sequences,
-        initial_state=None,
-        mask=None,
-        training=False,
-        lengths=None,
-        resets=None,
-        sequences_mask=None,
-    ):
-        """See `RNN`."""
-        given = mask if first_mask(mask) is not None else sequences_mask
-        mask = masks.checked("mask", first_mask(given), sequences.shape)
-        if lengths is not None:
-            valid = masks.from_lengths(lengths, ops.shape(sequences)[:2])
-            mask = valid if mask is None else ops.logical_and(mask, valid)
+    @property
+    def timed(self):
+        """Whether a level reads the time between steps; the others get no `deltas`."""
+        return any(level.timed for level in self.levels)
+
+    def respond(self, sequences, initial_state, given):
+        """See `SequenceLayer`."""
+        self.checked_deltas(given.deltas, sequences.shape)
+        mask = given.valid(sequences)
+        given = dataclasses.replace(given, mask=mask, lengths=None)
+        untimed = dataclasses.replace(given, deltas=None)
         a, gates = ops.cast(sequences, self.compute_dtype), iter(self._gates)
         every, final = [], []
         states = self._states_of_levels(initial_state)
         for n, (level, state) in enumerate(zip(self.levels, states, strict=True)):
-            below = self.between(a, training=training) if n and self.dropout else a
-            y, all_states, last = self._read(level, below, state, mask, resets, training)
+            below = self.between(a, training=given.training) if n and self.dropout else a
+            y, all_states, last = self._read(level, below, state, given if level.timed else untimed)
             every.append(all_states)
             final.append(last)
             if n + 1 == self.depth and not self.return_sequences and self.residual:
@@ -240,23 +211,19 @@ class DeepRNN(keras.layers.Layer):
             a = self._joined(a, y, gates)
         if self.return_sequences:
             a = self._finished(a, mask)
-            if lengths is not None:
-                a = self._attach_mask([a, mask])
         results = [a]
         if self.return_all_states:
             results += [[self._turned(s, mask) for s in states] for states in every]
         results += final if self.return_state else []
-        return tuple(results) if len(results) > 1 else a
+        return results, mask
 
-    def _read(self, level, x, state, mask, resets, training):
+    def _read(self, level, x, state, given):
         """One level: its output, its states at every step and its final states, aligned to time."""
         if self.bidirectional:
-            arguments_ = {"mask": mask, "resets": resets, "training": training}
-            y, *rest = level(x, initial_state=state, **arguments_)
+            y, *rest = level.respond(x, state, given)[0]
             halves = [rest[: len(rest) // 2], rest[len(rest) // 2 :]]
         else:
-            result, mask = level.walk(x, state, mask, training, None, resets)
-            y, *rest = level.results(result, mask, aligned=True)
+            y, *rest = level.results(*level.walk(x, state, given), aligned=True)
             halves = [rest]
         halves = [tree.flatten(half) for half in halves]
         cut = [len(half) // 2 if self.return_all_states else 0 for half in halves]

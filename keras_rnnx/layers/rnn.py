@@ -9,22 +9,11 @@ from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.base.interface import AbstractCell, Reading
 from keras_rnnx.engine import masks
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, first_mask, says_all_arguments
 from keras_rnnx.layers.state import StatefulLayer
 
 
-@keras.saving.register_keras_serializable(package="keras_rnnx")
-class AttachMask(keras.layers.Layer):
-    """Passes `[outputs, mask]` on as outputs that carry the mask."""
-
-    def call(self, inputs):
-        """The outputs, unchanged."""
-        return ops.copy(inputs[0])
-
-    def compute_mask(self, inputs, previous_mask):
-        """The mask."""
-        return inputs[1]
-
-
+@says_all_arguments
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class RNN(StatefulLayer):
     """Walks a cell along the time axis.
@@ -53,6 +42,10 @@ class RNN(StatefulLayer):
         training: bool, whether dropout and zoneout draw.
         lengths: (B,) integers in 0..T; the same as a mask of that many valid steps.
         resets: (B, T) booleans; where True, the step starts from the cell's own initial state (packed documents).
+        deltas: (B, T) numbers >= 0, for a cell that reads time: the time since the valid step before, at the first one
+            since the initial state. Entries at masked steps are not read. A walk from last to first pairs each step
+            with the interval to the step it has just left, and its first step with that of the sequence's first.
+            Default: 1 everywhere.
         constants: a tensor or nested tensors passed on to every step of a Keras cell that takes `constants`.
 
     Returns:
@@ -63,35 +56,9 @@ class RNN(StatefulLayer):
         ValueError: if T = 0, or a rank, mask, length or state does not fit.
     """
 
-    def __init__(
-        self,
-        cell,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        *,
-        return_all_states=False,
-        memory="store",
-        recurrent_clip=None,
-        **kwargs,
-    ):
-        super().__init__(stateful=stateful, **kwargs)
+    def __init__(self, cell, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.cell = as_cell(cell, self.dtype_policy)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.return_all_states = bool(return_all_states)
-        self.go_backwards = bool(go_backwards)
-        self.unroll = bool(unroll)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.memory = arguments.memory(memory)
-        if recurrent_clip is not None and not recurrent_clip > 0:
-            raise ValueError(f"Expected `recurrent_clip` to be None or > 0. Received: {recurrent_clip!r}")
-        self.recurrent_clip = recurrent_clip
-        self.supports_masking = True
-        self._attach_mask = AttachMask(name="mask", autocast=False)
 
     # ---- Keras ----
 
@@ -109,7 +76,7 @@ class RNN(StatefulLayer):
 
     def get_config(self):
         """The arguments; the cell as a serialized object."""
-        return {**super().get_config(), **arguments.config_of(self, StatefulLayer)}
+        return {**super().get_config(), **arguments.config_of(self, keras.layers.Layer)}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -130,6 +97,7 @@ class RNN(StatefulLayer):
         shape = self._checked_shape(sequences)
         masks.checked_shape("mask", first_mask(mask), shape)
         masks.checked_shape("resets", kwargs.get("resets"), shape)
+        self.checked_deltas(kwargs.get("deltas"), shape)
         self._checked_state(initial_state, shape[0])
         if self.stateful and initial_state is None:
             self.known_batch(shape[0])
@@ -150,50 +118,44 @@ class RNN(StatefulLayer):
 
     # ---- the call ----
 
-    def call(
-        self,
-        sequences,
-        initial_state=None,
-        mask=None,
-        training=False,
-        lengths=None,
-        resets=None,
-        constants=None,
-        sequences_mask=None,
-    ):
-        """See the class."""
-        mask = mask if first_mask(mask) is not None else sequences_mask
-        result, mask = self.walk(sequences, initial_state, mask, training, lengths, resets, constants)
-        results = self.results(result, mask)
-        if lengths is not None and self.return_sequences:
-            results[0] = self._attach_mask([results[0], mask])
-        return tuple(results) if len(results) > 1 else results[0]
+    def respond(self, sequences, initial_state, given):
+        """See `SequenceLayer`."""
+        result, mask = self.walk(sequences, initial_state, given)
+        return self.results(result, mask), mask
 
-    def walk(self, sequences, initial_state, mask, training, lengths, resets, constants=None):
+    def walk(self, sequences, initial_state, given):
         """Checks the arguments of a call and reads the sequence.
 
         Returns:
             The `Result`, time-major and aligned to time, and the mask (B, T) or None.
         """
-        x, state, how, mask = self.prepared(sequences, initial_state, mask, training, lengths, resets)
-        more = {} if constants is None else {"constants": constants}
+        if given.constants is not None and not self.cell.takes_constants:
+            raise ValueError(
+                f"Expected a cell whose `call` takes `constants`. Received: constants for {type(self.cell).__name__}"
+            )
+        x, state, how, mask = self.prepared(sequences, initial_state, given)
+        more = {} if given.constants is None else {"constants": given.constants}
         result = self.cell.read(x, state, how, **more)
         if self.stateful:
             self.keep_state(result.final)
         return result, mask
 
-    def prepared(self, sequences, initial_state, mask, training, lengths, resets):
+    def prepared(self, sequences, initial_state, given):
         """The arguments of a call, checked: time-major inputs, states, the `Reading`, and the mask (B, T) or None."""
         static = self._checked_shape(sequences)
-        batch, steps = ops.shape(tree.flatten(sequences)[0])[:2]
-        mask = masks.checked("mask", first_mask(mask), static)
-        if lengths is not None:
-            valid = masks.from_lengths(lengths, (batch, steps))
-            mask = valid if mask is None else ops.logical_and(mask, valid)
-        resets = masks.checked("resets", resets, static)
+        first = tree.flatten(sequences)[0]
+        batch = ops.shape(first)[0]
+        mask = given.valid(first)
+        resets = masks.checked("resets", given.resets, static)
+        deltas = self.checked_deltas(given.deltas, static)
         state = self._start(initial_state, batch, static[0])
         x = tree.map_structure(self._time_major, sequences)
-        return x, state, self._reading(mask, resets, training), mask
+        return x, state, self._reading(mask, resets, deltas, given.training), mask
+
+    @property
+    def timed(self):
+        """Whether the cell reads the time between steps."""
+        return self.cell.timed
 
     @property
     def emit(self):
@@ -202,13 +164,15 @@ class RNN(StatefulLayer):
             return "states"
         return "outputs" if self.return_sequences else "last"
 
-    def _reading(self, mask, resets, training):
+    def _reading(self, mask, resets, deltas, training):
+        mask, resets, deltas = (None if a is None else ops.transpose(a) for a in (mask, resets, deltas))
         return Reading(
-            mask=None if mask is None else ops.transpose(mask),
-            resets=None if resets is None else ops.transpose(resets),
+            mask=mask,
+            resets=resets,
+            deltas=deltas,
             reverse=self.go_backwards,
             emit=self.emit,
-            training=bool(training),
+            training=training,
             unroll=self.unroll,
             memory=self.memory,
             clip=self.recurrent_clip,
@@ -294,21 +258,11 @@ class RNN(StatefulLayer):
         return list(state) if isinstance(state, (list, tuple)) else [state]
 
 
-def first_mask(mask):
-    """One mask out of None, a mask, or a nest of masks for nested inputs."""
-    found = [m for m in tree.flatten(mask) if m is not None]
-    return found[0] if found else None
-
-
 def _as_shape(size):
     return (size,) if isinstance(size, int) else tuple(size)
 
 
-_RNN_ARGUMENTS = {
-    name: parameter
-    for name, parameter in inspect.signature(RNN.__init__).parameters.items()
-    if name not in ("self", "cell", "kwargs")
-}
+_KERAS_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
 
 
 class CellLayer(RNN):
@@ -331,20 +285,20 @@ class CellLayer(RNN):
         for name in names:
             if not hasattr(cls, name):
                 setattr(cls, name, property(lambda self, name=name: getattr(self.cell, name)))
-        names.update({n: p.replace(kind=p.KEYWORD_ONLY) for n, p in _RNN_ARGUMENTS.items()})
+        names.update({n: p.replace(kind=p.KEYWORD_ONLY) for n, p in LAYER_ARGUMENTS.items()})
         keywords = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
         parameters = [*sorted(names.values(), key=lambda p: p.kind), keywords]
         cls.__signature__ = inspect.Signature(parameters)
 
     def __init__(self, *args, **kwargs):
-        mine = {n: kwargs.pop(n) for n in (*_RNN_ARGUMENTS, *_LAYER_ARGUMENTS) if n in kwargs}
+        mine = {n: kwargs.pop(n) for n in (*LAYER_ARGUMENTS, *_KERAS_ARGUMENTS) if n in kwargs}
         dtype = {"dtype": mine["dtype"]} if "dtype" in mine else {}
         super().__init__(self.CELL(*args, **kwargs, **dtype), **mine)
 
     def get_config(self):
         """The arguments of the cell and of the layer together."""
         config = super().get_config()
-        cell = {k: v for k, v in self.cell.get_config().items() if k not in _LAYER_ARGUMENTS}
+        cell = {k: v for k, v in self.cell.get_config().items() if k not in _KERAS_ARGUMENTS}
         config.pop("cell")
         return {**cell, **config}
 
@@ -352,6 +306,3 @@ class CellLayer(RNN):
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
         return super(RNN, cls).from_config(config)
-
-
-_LAYER_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")

@@ -3,16 +3,17 @@
 import keras
 from keras import ops
 
+from keras_rnnx.layers.sequence import SequenceLayer
 
-class StatefulLayer(keras.layers.Layer):
+
+class StatefulLayer(SequenceLayer):
     """A layer that can keep its final states for the next call.
 
     The states are variables but not weights: they are not saved, and `get_weights` leaves them out.
     """
 
-    def __init__(self, *, stateful=False, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.stateful = bool(stateful)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self._kept = []
 
     @property

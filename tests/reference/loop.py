@@ -16,6 +16,27 @@ def processing_order(walked, start, valid):
     return ordered
 
 
+def intervals(deltas, valid, starts, go_backwards):
+    """{t: the interval that the walk reads at t} for the valid steps of one row.
+
+    A document is a list of times s_1 s_2 ... s_n with the intervals d_1 ... d_n before each. Backwards its
+    steps are s_n ... s_1 and the intervals between them d_n ... d_2; d_1 stays the first one.
+    """
+    documents = [[]]
+    for t in range(len(deltas)):
+        if starts[t]:
+            documents.append([])
+        if valid[t]:
+            documents[-1].append(t)
+    read = {}
+    for steps in documents:
+        before = [deltas[t] for t in steps]
+        if go_backwards:
+            steps, before = steps[::-1], before[:1] + before[1:][::-1]
+        read.update(zip(steps, before, strict=True))
+    return read
+
+
 def zone_out(old, new, p, keep, training):
     """Training: the old value where `keep` is True. Inference: p old + (1 - p) new."""
     if p == 0:
@@ -40,6 +61,7 @@ def run(
     zoneout_draws=None,
     training=False,
     go_backwards=False,
+    deltas=None,
 ):
     """Walk `step` over a batch of sequences, one row and one step at a time.
 
@@ -66,6 +88,7 @@ def run(
             in training. Indexed by time, also backwards.
         training: whether zoneout draws (True) or mixes (False).
         go_backwards: read the valid steps last to first.
+        deltas: (B, T), the time since the valid step before; passed to `step` as `delta=`, see `intervals`.
 
     Returns:
         Histories, a list of (B, T, S), and final states, a list of (B, S).
@@ -84,12 +107,16 @@ def run(
 
     for row in range(B):
         states = start = [s[row].copy() for s in final]
+        if deltas is not None:
+            read = intervals(deltas[row], mask[row], resets[row], go_backwards)
         for t in range(T)[:: -1 if go_backwards else 1]:
             mark = t + 1 if go_backwards else t
             if mark < T and resets[row, mark]:
                 states = [np.array(s, np.float64) for s in reset_state]
             if mask[row, t]:
                 options = {}
+                if deltas is not None:
+                    options["delta"] = read[t]
                 if left_masks is not None:
                     options["left_masks"] = [at(m, row, t) for m in left_masks]
                 new = step(x[row, t], *states, **options)

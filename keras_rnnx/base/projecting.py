@@ -1,0 +1,181 @@
+"""The base of cells that project their inputs at once: the weights of the inputs, their options, initial states."""
+
+import keras
+from keras import ops
+
+from keras_rnnx.arguments import positive, rate
+from keras_rnnx.base.interface import AbstractCell
+from keras_rnnx.engine import products
+
+
+def known_features(input_shape):
+    """The size of the last axis, or a ValueError where it is unknown."""
+    if input_shape[-1] is None:
+        raise ValueError(f"Expected the last axis of the inputs to be known. Received: shape {input_shape}")
+    return input_shape[-1]
+
+
+class ProjectingCell(AbstractCell):
+    r"""A cell whose inputs enter as one product, x W + b, for all steps at once.
+
+    Class attributes:
+        GATES: names of the gates, in the storage order of the columns of `kernel` (D, G*H) and `bias` (G*H,).
+        STATES: names of the states.
+        TIMED: whether the cell reads the time between steps, `deltas`.
+        LANES: whether two such cells can walk in one loop.
+
+    Args:
+        units: int > 0, H, the size of every state.
+        use_bias: bool, whether there is a bias.
+        kernel_initializer, bias_initializer: initializers.
+        kernel_regularizer, bias_regularizer: regularizers.
+        kernel_constraint, bias_constraint: constraints.
+        dropout: rate in [0, 1) of a mask (B, D) on the inputs, one for a whole sequence.
+        learn_initial_state: bool, whether the initial state is a weight, started at zero.
+        seed: int or None, for what the cell draws.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    GATES = ""
+    STATES = "h"
+    TIMED = False
+    LANES = False
+
+    def __init__(
+        self,
+        units,
+        *,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        dropout=0.0,
+        learn_initial_state=False,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = positive("units", units)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.dropout = rate("dropout", dropout)
+        self.learn_initial_state = bool(learn_initial_state)
+        self.seed = seed
+        self.gates = tuple(self.GATES.split())
+        self.states = tuple(self.STATES.split())
+        self._initial = []
+        self.features = None
+
+    @property
+    def draws(self):
+        """Whether anything is drawn in training."""
+        return bool(self.dropout)
+
+    @property
+    def timed(self):
+        """See `TIMED`."""
+        return self.TIMED
+
+    @property
+    def gate_units(self):
+        """The size of a gate. Default: `units`."""
+        return self.units
+
+    def state_sizes(self):
+        """The size of each state, in the order of `STATES`. Default: `units` for each."""
+        return [self.units] * len(self.states)
+
+    @property
+    def state_size(self):
+        """Keras' cell protocol: an int for one state, else a list."""
+        sizes = self.state_sizes()
+        return sizes[0] if len(sizes) == 1 else sizes
+
+    @property
+    def output_size(self):
+        """Keras' cell protocol: the size of the output, that of the first state."""
+        return self.state_sizes()[0]
+
+    def build(self, input_shape):
+        """Makes `kernel`, `bias`, and the initial states that are learned."""
+        self.features = known_features(input_shape)
+        if self.draws:
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
+        width = len(self.gates) * self.gate_units
+        if width:
+            self.kernel = self.new_weight("kernel", (self.features, width))
+        self.build_own(width)
+        if self.learn_initial_state:
+            self._initial = [
+                self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros")
+                for name, size in zip(self.states, self.state_sizes(), strict=True)
+            ]
+        self.built = True
+
+    def build_own(self, width):
+        """Makes the weights after the kernel (D, width). Default: the bias."""
+        self.build_bias(width)
+
+    def build_bias(self, width):
+        """Makes `bias` (G*H,), which `project` adds. A cell with another bias overrides this."""
+        self.bias = self.new_weight("bias", (width,)) if self.use_bias and width else None
+
+    def new_weight(self, name, shape, initializer=None):
+        """A weight with the initializer, regularizer and constraint of its role: kernel, bias or recurrent."""
+        role = "recurrent" if name not in ("kernel", "bias") else name
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer or getattr(self, f"{role}_initializer"),
+            regularizer=getattr(self, f"{role}_regularizer"),
+            constraint=getattr(self, f"{role}_constraint"),
+        )
+
+    def get_initial_state(self, batch_size=None):
+        """The states before the first step, (B, H) each: zeros, or the learned ones."""
+        if self._initial:
+            rows = [ops.cast(w, self.state_dtype)[None] for w in self._initial]
+            return [ops.broadcast_to(r, (batch_size, r.shape[-1])) for r in rows]
+        return [ops.zeros((batch_size, n), self.state_dtype) for n in self.state_sizes()]
+
+    def project(self, x):
+        """x W + b for rows x (..., D), all steps at once; returns (..., G*H)."""
+        return self.with_bias(self.product(x))
+
+    def product(self, x):
+        """x W for rows x (..., D)."""
+        return products.apply({"kernel": self._cast(self.kernel)}, x, x.dtype)
+
+    def with_bias(self, projected):
+        """The projected input with its bias, where there is one."""
+        bias = self.input_bias()
+        return projected if bias is None else projected + bias
+
+    def input_bias(self):
+        """The bias that `project` adds, in the compute dtype, or None."""
+        return None if self.bias is None else self._cast(self.bias)
+
+    def dropped(self, x, how):
+        """The inputs (T, B, D) with dropout, where the `Reading` is one of training."""
+        if how.training and self.dropout:
+            ones = ops.ones((1, *ops.shape(x)[1:]), x.dtype)
+            x = x * keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+        return x
+
+    def check_inputs(self, shapes):
+        """The number of features must be that of the kernel."""
+        if self.built and shapes[0][-1] != self.features:
+            raise ValueError(f"Expected {self.features} input features. Received: shape {shapes[0]}")
+
+    def _cast(self, weight):
+        return ops.cast(weight, self.compute_dtype)

@@ -1,0 +1,177 @@
+r"""The linear engine: \(h_t = a_t \odot h_{t-1} + b_t\) for all t, in parallel over time.
+
+A number is a list of arrays, `[real]` or `[real, imaginary]`, so that no backend's complex dtype or convention matters.
+
+Three forms give the same numbers. The *loop* does T steps. The *chunked* form cuts time into chunks of L and walks all
+chunks side by side, twice: once for what each chunk does to its start (\(h \mapsto p\,h + q\)), then, the starts being
+known from the same recurrence over the chunks, for the states. These are 2 L + T / L steps of long vectors instead of T
+of short ones. The *associative* form combines neighbours in a tree of depth log T.
+
+The gradient is the same recurrence the other way. With \(\delta h_t\) the cotangent of \(h_t\) from outside,
+
+    g_t = dh_t + conj(a_{t+1}) g_{t+1},   db_t = g_t,   da_t = g_t conj(h_{t-1}),   dh_0 = conj(a_1) g_1.
+
+Only products of a's are formed, never quotients or logarithms, so the forms are as stable as the loop where |a| <= 1.
+"""
+
+import functools
+
+from keras import ops
+
+from keras_rnnx.engine.backends import backend, unrolled
+
+
+def times(a, b):
+    """The product of two numbers."""
+    if len(a) == 1:
+        return [a[0] * b[0]]
+    return [a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]]
+
+
+def plus(a, b):
+    """The sum of two numbers."""
+    return [one + other for one, other in zip(a, b, strict=True)]
+
+
+def conjugate(a):
+    """The complex conjugate of a number."""
+    return a if len(a) == 1 else [a[0], -a[1]]
+
+
+class LinearEngine:
+    """Runs linear recurrences and differentiates them."""
+
+    def __init__(self):
+        self._functions = {}
+
+    def run(self, a, b, start, form, cut=None, clip=None, compiled=True, save=True):
+        """All states of a linear recurrence.
+
+        Args:
+            a, b: numbers (T, B, ...).
+            start: the number (B, ...) before the first step.
+            form: `("loop",)`, `("chunked", L)`, `("associative",)` or `("unrolled",)`.
+            cut: (T,) bool or None, the steps before which the gradient stops.
+            clip: bound of the gradient entering each earlier step, or None; needs the form `("loop",)`.
+            compiled: run as a compiled region.
+            save: keep what the gradient needs.
+
+        Returns:
+            The number (T, B, ...).
+        """
+        steps = ops.shape(a[0])[0]
+        slots, padded = {"a": a, "b": b, **({} if cut is None else {"cut": cut})}, None
+        if compiled:
+            slots, padded = backend.bucket(slots)
+        data = {name: slots.pop(name) for name in ("cut",) if name in slots}
+        states = self._function(form, clip, compiled, save)({**slots, "start": start}, data)["h"]
+        return states if padded is None else [s[:steps] for s in states]
+
+    def _function(self, form, clip, compiled, save):
+        key = form, clip, compiled, save
+        if key not in self._functions:
+            parts = [functools.partial(_primal, form), functools.partial(_forward, form)]
+            parts.append(functools.partial(_backward, form, clip))
+            self._functions[key] = backend.custom_vjp(*[backend.Region(p, compiled) for p in parts], save=save)
+        return self._functions[key]
+
+
+def _primal(form, flow, data):
+    del data
+    return {"h": recurrence(flow["a"], flow["b"], flow["start"], form)}
+
+
+def _forward(form, flow, data):
+    outputs = _primal(form, flow, data)
+    return outputs, outputs
+
+
+def _backward(form, clip, args, saved, cotangents):
+    flow, data = args
+    a, h = conjugate(flow["a"]), saved["h"]
+    if "cut" in data:
+        cut = ops.reshape(data["cut"], (-1, *[1] * (len(a[0].shape) - 1)))
+        a = [ops.where(cut, ops.zeros_like(part), part) for part in a]
+    after = [ops.concatenate([part[1:], part[:1]]) for part in a]  # the last step has none after it: it meets a zero
+    none = [ops.zeros_like(part[0]) for part in a]
+    back = recurrence if clip is None else functools.partial(_clipped, clip)
+    g = _flipped(back(_flipped(after), _flipped(cotangents["h"]), none, form))
+    before = [ops.concatenate([s[None], part[:-1]]) for s, part in zip(flow["start"], h, strict=True)]
+    start = times([part[0] for part in a], [part[0] for part in g])
+    if clip is not None:
+        start = [ops.clip(part, -clip, clip) for part in start]
+    return ({"a": times(g, conjugate(before)), "b": g, "start": start},)
+
+
+def _flipped(number):
+    return [ops.flip(part, 0) for part in number]
+
+
+def recurrence(a, b, start, form):
+    """All states (T, B, ...) of the recurrence from `start`, in a form; see `LinearEngine.run`."""
+    kind = form[0]
+    if kind == "chunked":
+        return _chunked(a, b, start, form[1])
+    if kind == "associative":
+        return _associative(a, b, start)
+    return _loop(a, b, start, unrolled.scan if kind == "unrolled" else backend.scan)
+
+
+def _loop(a, b, start, scan, bound=None):
+    def body(h, slot):
+        kept = times(slot["a"], h)
+        kept = kept if bound is None else [ops.clip(part, -bound, bound) for part in kept]
+        h = plus(kept, slot["b"])
+        return h, h
+
+    return scan(body, list(start), {"a": a, "b": b})[1]
+
+
+def _clipped(bound, a, b, start, form):
+    """The recurrence with what is kept of the state clipped at each step; a loop."""
+    return _loop(a, b, start, unrolled.scan if form[0] == "unrolled" else backend.scan, bound)
+
+
+def _chunked(a, b, start, size):
+    steps = ops.shape(a[0])[0]
+    slots = {"a": [_in_chunks(part, size) for part in a], "b": [_in_chunks(part, size) for part in b]}
+
+    def effect(carry, slot):
+        p, q = carry
+        return (times(slot["a"], p), plus(times(slot["a"], q), slot["b"])), ()
+
+    first = [part[0] for part in slots["a"]]
+    one = [ops.ones_like(first[0]), *[ops.zeros_like(part) for part in first[1:]]]
+    zero = [ops.zeros_like(part) for part in first]
+    (p, q), _ = backend.scan(effect, (one, zero), slots)
+    ends = _loop(p, q, start, backend.scan)
+    starts = [ops.concatenate([s[None], end[:-1]]) for s, end in zip(start, ends, strict=True)]
+    states = _loop(slots["a"], slots["b"], starts, backend.scan)
+    return [_in_time(part, steps) for part in states]
+
+
+def _in_chunks(part, size):
+    """(T, B, ...) as (size, chunks, B, ...), zeros after the end."""
+    rest = ops.shape(part)[1:]
+    extra = -ops.shape(part)[0] % size
+    if not isinstance(extra, int) or extra:
+        part = ops.concatenate([part, ops.zeros((extra, *rest), part.dtype)])
+    return ops.swapaxes(ops.reshape(part, (-1, size, *rest)), 0, 1)
+
+
+def _in_time(part, steps):
+    """The inverse of `_in_chunks`."""
+    rest = ops.shape(part)[2:]
+    return ops.reshape(ops.swapaxes(part, 0, 1), (-1, *rest))[:steps]
+
+
+def _associative(a, b, start):
+    count = len(a)
+    first = plus(times([part[:1] for part in a], [s[None] for s in start]), [part[:1] for part in b])
+    b = [ops.concatenate([one, part[1:]]) for one, part in zip(first, b, strict=True)]
+
+    def then(early, late):
+        a, b = late[:count], late[count:]
+        return [*times(a, early[:count]), *plus(times(a, early[count:]), b)]
+
+    return ops.associative_scan(then, [*a, *b], axis=0)[count:]

@@ -1,0 +1,218 @@
+"""Every cell of the catalogue against its NumPy twin.
+
+The equations, their gradients and the configuration are checked on every backend. What the base class and the engine do
+for all cells alike is checked on representatives elsewhere, and here for every cell on torch, whose loop needs no
+compilation.
+"""
+
+import keras
+import numpy as np
+import pytest
+from cases import (
+    BACKEND,
+    DIFFERENCES,
+    EXACT,
+    array,
+    gradients,
+    outcome,
+    tensor,
+    tensors,
+    weighted,
+    weights_of,
+)
+from catalogue import CATALOGUE
+from reference import numeric_gradient
+
+import keras_rnnx
+from keras_rnnx.engine import paths
+
+pytestmark = [pytest.mark.every_backend, pytest.mark.core]
+
+B, T, D, H = 2, 5, 3, 4
+ALL = {"return_sequences": True, "return_state": True, "return_all_states": True}
+MASK = np.array([[1, 0, 1, 1, 1], [0, 1, 1, 0, 1]], bool)
+RESETS = np.array([[0, 1, 0, 0, 1], [1, 0, 0, 1, 0]], bool)
+every_cell = pytest.mark.parametrize("case", CATALOGUE, ids=str)
+
+
+def check(results, expected):
+    outputs, _, history, final = expected
+    for result, want in zip(outcome(results), [outputs, *history, *final], strict=True):
+        assert result.shape == want.shape
+        np.testing.assert_allclose(result, want, **EXACT)
+
+
+def data(case, rng, units=H):
+    x = rng.normal(size=(B, T, case.features or D))
+    return x, case.start(rng, B, units), {"deltas": rng.exponential(size=(B, T))} if case.cell.TIMED else {}
+
+
+@every_cell
+def test_equations(case, rng):
+    """Outputs, every state at every step and final states, with masked steps and documents."""
+    layer = case.built(rng, units=case.units or H, **ALL)
+    x, state, more = data(case, rng, case.units or H)
+    expected = case.walk(weights_of(layer), x, state, mask=MASK, resets=RESETS, **more)
+    call = {"mask": tensor(MASK, "bool"), "resets": tensor(RESETS, "bool")}
+    check(layer(tensor(x), initial_state=tensors(state), **call, **{n: tensor(a) for n, a in more.items()}), expected)
+
+
+@every_cell
+def test_central_differences(case, rng):
+    """Inputs, initial state, intervals and every trained weight."""
+    layer = case.built(rng, units=case.units or H, return_sequences=True, return_state=True)
+    x, state, more = data(case, rng, case.units or H)
+    x, more = x[:, :3], {name: a[:, :3] for name, a in more.items()}
+    w = weights_of(layer)
+    names = [v.name for v in layer.trainable_weights]
+    outputs, _, _, final = case.walk(w, x, state, **more)
+    cotangents = [rng.normal(size=a.shape) for a in (outputs, *final)]
+
+    def twin_loss(x, *rest):
+        timed = dict(zip(more, rest, strict=False))
+        start = rest[len(more) : len(more) + len(state)]
+        now = {**w, **dict(zip(names, rest[len(more) + len(state) :], strict=True))}
+        outputs, _, _, final = case.walk(now, x, list(start), **timed)
+        return sum((r * c).sum() for r, c in zip([outputs, *final], cotangents, strict=True))
+
+    def loss(x, *rest):
+        timed = dict(zip(more, rest, strict=False))
+        return weighted(layer(x, initial_state=list(rest[len(more) :]), **timed), tensors(cotangents))
+
+    found = gradients(loss, tensors([x, *more.values(), *state]), layer.trainable_weights)
+    wanted = numeric_gradient(twin_loss, [x, *more.values(), *state, *[w[n] for n in names]])
+    labels = ["x", *more, *["state"] * len(state), *names]
+    for name, gradient, want in zip(labels, found, wanted, strict=True):
+        if name not in case.kinked:
+            np.testing.assert_allclose(gradient, want, **DIFFERENCES, err_msg=name)
+
+
+@every_cell
+def test_configuration(case):
+    layer = case.make(case.units or H, name="one", zero_output_for_mask=True)
+    layer.build((None, None, case.features or D))
+    again = type(layer).from_config(layer.get_config())
+    again.build((None, None, case.features or D))
+    assert again.get_config() == layer.get_config()
+    assert [(w.name, w.shape) for w in again.weights] == [(w.name, w.shape) for w in layer.weights]
+    if case.layer is not None:
+        assert isinstance(layer.cell, case.cell) and keras.saving.get_registered_object(
+            f"keras_rnnx>{case.layer.__name__}"
+        )
+
+
+@pytest.mark.parametrize(
+    "case, arguments, word",
+    [pytest.param(c, a, w, id=f"{c}-{w}-{i}") for c in CATALOGUE for i, (a, w) in enumerate(c.wrong)],
+)
+def test_wrong_arguments(case, arguments, word):
+    with pytest.raises(ValueError, match=word):
+        case.make(**{"units": H, **arguments})
+
+
+# ---- what all cells share, for each: where loops need no compilation ----
+
+EACH = CATALOGUE if BACKEND == "torch" else []
+each_cell = pytest.mark.parametrize("case", EACH, ids=str)
+OPTIONS = {
+    "zoneout": ({"zoneout": 0.3}, {}),
+    "normalization": ({"normalization": "layer"}, {"normalization": "layer"}),
+    "diagonal": ({"recurrent_structure": "diagonal"}, {"structure": "diagonal"}),
+    "block": ({"recurrent_structure": "block", "recurrent_blocks": 2}, {"structure": "block"}),
+    "low_rank": ({"recurrent_structure": "low_rank", "recurrent_rank": 2}, {"structure": "low_rank"}),
+    "use_bias": ({"use_bias": False}, {}),
+}
+
+
+@pytest.mark.parametrize(
+    "case, option",
+    [pytest.param(c, o, id=f"{o}-{c}") for o in OPTIONS for c in EACH if c.square or o not in ("diagonal", "block")],
+)
+def test_option(case, option, rng):
+    """The option has its meaning, or the cell says that it has none there."""
+    options, twin = OPTIONS[option]
+    units = case.units or H
+    if any(name in case.refuses for name in (option, *options)):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            case.make(units, **options)
+        return
+    layer = case.built(rng, units=units, **options, **ALL)
+    x, state, more = data(case, rng, units)
+    if option == "zoneout":
+        twin = {"zoneout": [0.3] * len(state)}
+    check(
+        layer(tensor(x), initial_state=tensors(state), **{n: tensor(a) for n, a in more.items()}),
+        case.walk(weights_of(layer), x, state, **twin, **more),
+    )
+
+
+@each_cell
+def test_recurrent_dropout(case, rng, monkeypatch):
+    if "recurrent_dropout" in case.refuses:
+        with pytest.raises(ValueError, match="recurrent_dropout"):
+            case.make(case.units or H, recurrent_dropout=0.5)
+        return
+    drawn, original = [], keras.random.dropout
+
+    def recording(*args, **kwargs):
+        drawn.append(array(original(*args, **kwargs)))
+        return tensor(drawn[-1])
+
+    monkeypatch.setattr(keras.random, "dropout", recording)
+    units = case.units or H
+    layer = case.built(rng, units=units, recurrent_dropout=0.5, seed=3, **ALL)
+    x, state, more = data(case, rng, units)
+    timed = {n: tensor(a) for n, a in more.items()}
+    results = layer(tensor(x), initial_state=tensors(state), training=True, **timed)
+    masks = [np.repeat(m[:, None], T, 1) for m in drawn]
+    check(results, case.walk(weights_of(layer), x, state, left_masks=masks, **more))
+
+
+@each_cell
+def test_backwards_and_chunks(case, rng):
+    units = case.units or H
+    layer = case.built(rng, units=units, **ALL)
+    x, state, more = data(case, rng, units)
+    timed = {n: tensor(a) for n, a in more.items()}
+    whole = layer(tensor(x), initial_state=tensors(state), **timed)
+    first = layer(tensor(x[:, :2]), initial_state=tensors(state), **{n: a[:, :2] for n, a in timed.items()})
+    carried = list(first[-len(state) :])
+    second = layer(tensor(x[:, 2:]), initial_state=carried, **{n: a[:, 2:] for n, a in timed.items()})
+    np.testing.assert_allclose(np.concatenate([array(first[0]), array(second[0])], 1), array(whole[0]), **EXACT)
+    back = case.make(units, go_backwards=True, **ALL)
+    back.build((None, None, x.shape[-1]))
+    back.set_weights(layer.get_weights())
+    expected = case.walk(weights_of(layer), x, state, mask=MASK, go_backwards=True, **more)
+    check(back(tensor(x), initial_state=tensors(state), mask=tensor(MASK, "bool"), **timed), expected)
+
+
+@pytest.mark.parametrize("case", [c for c in EACH if c.cell.LANES], ids=str)
+def test_both_directions_in_one_loop(case, rng, monkeypatch):
+    units = case.units or H
+    layer = keras_rnnx.Bidirectional(case.make(units, return_sequences=True), dtype="float64")
+    x, _, more = data(case, rng, units)
+    layer.build(x.shape)
+    layer.set_weights([rng.normal(size=w.shape) * 0.4 for w in layer.weights])
+    call = {"mask": tensor(MASK, "bool"), **{n: tensor(a) for n, a in more.items()}}
+    two = array(layer(tensor(x), **call))
+    monkeypatch.setattr(paths, "gains_by_lanes", lambda *_: True)
+    np.testing.assert_allclose(array(layer(tensor(x), **call)), two, **EXACT)
+
+
+@each_cell
+def test_half_precision_keeps_states_in_float32(case, rng):
+    layer = case.make(case.units or H, dtype="mixed_bfloat16", **ALL)
+    x = rng.normal(size=(B, T, case.features or D))
+    output, *states = layer(tensor(x, "float32"))
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    assert {keras.backend.standardize_dtype(s.dtype) for s in states} == {"float32"}
+    assert all(np.isfinite(a.astype("float32")).all() for a in outcome(states))
+
+
+@each_cell
+def test_one_step_by_the_cell_in_a_stock_rnn(case, rng):
+    units = case.units or H
+    layer = case.built(rng, units=units, return_sequences=True)
+    x, _, _ = data(case, rng, units)
+    stock = keras.layers.RNN(layer.cell, return_sequences=True, dtype="float64")
+    np.testing.assert_allclose(array(stock(tensor(x))), array(layer(tensor(x))), **EXACT)
