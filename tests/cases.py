@@ -39,6 +39,8 @@ class Case:
         layer: the class of the layer, or None for `RNN(cell)`.
         kwargs: arguments of the cell.
         readout: the twin's `(w, h) -> y` where the output is not the first state.
+        beside: whether the output reads more than the first state: then the twin's `step` returns, after the states,
+            an array for its `readout`, `(w, states, beside) -> y`.
         state_sizes: function of the units that gives the size of each state, where they are not all the units.
         square: whether the recurrent matrix of each gate is square, as some structures need.
         wrong: arguments that raise ValueError, each with a word of the message.
@@ -55,6 +57,7 @@ class Case:
     layer: type | None = None
     kwargs: dict = dataclasses.field(default_factory=dict)
     readout: object = None
+    beside: bool = False
     state_sizes: object = None
     square: bool = True
     wrong: tuple = ()
@@ -91,20 +94,36 @@ class Case:
 
     def own_state(self, w, batch, units=4):
         """The cell's own initial state: the learned one, or zeros."""
+        return self._own_state(w, batch, self.sizes(units))
+
+    def _own_state(self, w, batch, sizes):
         names = [f"initial_{n}" for n in self.cell.STATES.split()]
         return [
             np.tile(w[name], (batch, 1)) if name in w else np.zeros((batch, n))
-            for name, n in zip(names, self.sizes(units), strict=True)
+            for name, n in zip(names, sizes, strict=False)  # a cell may leave out the last of its states
         ]
 
     def walk(self, w, x, state, **options):
         """The twin over a sequence: outputs (B, T, O), last output (B, O), histories, final states."""
         mine = {n: options.pop(n) for n in ("structure", "blocks", "normalization") if n in options}
-        own = [s[0] for s in self.own_state(w, 1, state[-1].shape[-1])]
+        own = [s[0] for s in self._own_state(w, 1, [s.shape[-1] for s in state])]
         step = partial(self.step, w, **mine)
+        if self.beside:
+            return self._walk_beside(step, w, x, state, own, options)
         history, final = run(step, x, state, reset_state=own, **options)
         readout = self.readout or (lambda w, h: h)
         return readout(w, history[0]), readout(w, final[0]), history, final
+
+    def _walk_beside(self, step, w, x, state, own, options):
+        """The walk with what `readout` reads beside the states: a state that no step reads, zero at first."""
+        none = np.zeros_like(step(x[:, 0], *state)[-1])
+
+        def stepping(x, *states, **more):
+            return step(x, *states[:-1], **more)
+
+        history, final = run(stepping, x, [*state, none], reset_state=[*own, none[0]], **options)
+        outputs, output = (self.readout(w, list(states[:-1]), states[-1]) for states in (history, final))
+        return outputs, output, history[:-1], final[:-1]
 
 
 SMALL = (

@@ -139,7 +139,7 @@ def test_option(case, option, rng):
     layer = case.built(rng, units=units, **options, **ALL)
     x, state, more = data(case, rng, units)
     if option == "zoneout":
-        twin = {"zoneout": [0.3] * len(state)}
+        twin = {"zoneout": list(layer.cell.rates)}
     check(
         layer(tensor(x), initial_state=tensors(state), **{n: tensor(a) for n, a in more.items()}),
         case.walk(weights_of(layer), x, state, **twin, **more),

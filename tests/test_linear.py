@@ -3,22 +3,17 @@
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, EXACT, FLOAT, SINGLE, array, gradients, tensor, tensors
+from cases import BACKEND, EXACT, FLOAT, array, gradients, tensor, tensors
 from keras import ops
 
 from keras_rnnx.engine.linear import LinearEngine
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
-FORMS = [("loop",), ("chunked", 1), ("chunked", 3), ("chunked", 8), ("chunked", 20), ("associative",), ("unrolled",)]
+FORMS = [("loop",), ("unrolled",), *[("chunked", *each) for each in ((1, 1), (3, 1), (8, 1), (20, 1), (2, 2), (2, 4))]]
 forms = pytest.mark.parametrize("form", FORMS, ids=lambda f: "-".join(map(str, f)))
 parts = pytest.mark.parametrize("parts", [1, 2], ids=["real", "complex"])
 B, N = 2, 3
-
-
-def tolerance(form):
-    """Keras' own associative scan is float32 inside on torch."""
-    return SINGLE if form[0] == "associative" and BACKEND == "torch" else EXACT
 
 
 def numbers(rng, parts, steps):
@@ -54,7 +49,7 @@ def test_forms_are_the_definition(form, parts, steps, rng):
     a, b, start = numbers(rng, parts, steps)
     found = run(LinearEngine(), form, a, b, start)
     for one, want in zip(found, by_hand(a, b, start), strict=True):
-        np.testing.assert_allclose(array(one), want, **tolerance(form))
+        np.testing.assert_allclose(array(one), want, **EXACT)
 
 
 def gradient_by_hand(a, b, start, cotangents):
@@ -84,7 +79,7 @@ def test_gradients(form, parts, rng):
 
     found = gradients(loss, tensors([*a, *b, *start]))
     for one, want in zip(found, gradient_by_hand(a, b, start, cotangents), strict=True):
-        np.testing.assert_allclose(one, want, **tolerance(form))
+        np.testing.assert_allclose(one, want, **EXACT)
 
 
 def test_stable_over_many_steps_in_float32(rng):
@@ -93,7 +88,7 @@ def test_stable_over_many_steps_in_float32(rng):
     a = 1 / (1 + np.exp(-rng.normal(size=(steps, 1, 2)) * 8))
     b, start = (1 - a) * rng.normal(size=a.shape), rng.normal(size=(1, 2))
     want = by_hand([a], [b], [start])[0]
-    for form in (("loop",), ("chunked", 32)) if BACKEND != "torch" else (("chunked", 128),):
+    for form in (("loop",), ("chunked", 32, 2)) if BACKEND != "torch" else (("chunked", 128, 1),):
         (found,) = LinearEngine().run(*[[tensor(n, "float32")] for n in (a, b, start)], form)
         np.testing.assert_allclose(array(found), want, rtol=0, atol=2e-5)
 
@@ -104,7 +99,7 @@ def test_a_varying_length_compiles_few_programs(rng):
 
     engine = LinearEngine()
     call = tf.function(
-        lambda a, b, start: engine.run([a], [b], [start], ("chunked", 4))[0],
+        lambda a, b, start: engine.run([a], [b], [start], ("chunked", 4, 1))[0],
         input_signature=[tf.TensorSpec((None, B, N), FLOAT)] * 2 + [tf.TensorSpec((B, N), FLOAT)],
     )
     for steps in (3, 9, 17):

@@ -138,7 +138,8 @@ class Cell(ProjectingCell):
         self.build_bias(width)
         if self.normalization:
             self.kernel_gain = self.add_weight(name="kernel_gain", shape=(width,), initializer="ones")
-            self.add_vector("recurrent_gain", (recurrent_width,), "ones")
+            if recurrent_width:
+                self.add_vector("recurrent_gain", (recurrent_width,), "ones")
         for name in self.MATRICES.split():
             self.add_matrix(name, (self.units, self.units))
         for name in self.VECTORS.split():

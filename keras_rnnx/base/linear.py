@@ -5,10 +5,11 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_rnnx.base.interface import Result
+from keras_rnnx.base.interface import Reading, Result
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import masks, paths
 from keras_rnnx.engine.linear import LinearEngine, plus, times
+from keras_rnnx.engine.windows import window
 
 
 class LinearCell(ProjectingCell):
@@ -17,17 +18,22 @@ class LinearCell(ProjectingCell):
     A subclass gives `coefficients`, for all steps at once, and `readout` where the output is not the state. The rest is
     inherited: weights, the parallel forms and their gradient, masks, resets, saving and Keras' cell protocol.
 
+    A cell whose coefficients read several inputs sets `self.window` = W > 1: `coefficients` then gets the last W inputs
+    of each step, and the last of the `STATES`, (B, (W - 1) D), carries those that the next step reads. They are zero
+    before the first step of a document.
+
     Class attributes:
         GATES: names of the gates, in the storage order of the columns of `kernel` (D, G*H) and `bias` (G*H,).
-        STATES: `"h"` for a real state, two names for the real and the imaginary part of a complex one.
-        READS_INPUT: whether `readout` reads the inputs too.
+        STATES: `"h"` for a real state, two names for the real and the imaginary part of a complex one; with a window
+            one more.
+        TIMED: whether `coefficients` reads the time between steps.
 
     Args:
         units: int > 0, H.
         **kwargs: see `ProjectingCell`.
     """
 
-    READS_INPUT = False
+    window = 1
 
     def __init__(self, units, **kwargs):
         super().__init__(units, **kwargs)
@@ -35,28 +41,35 @@ class LinearCell(ProjectingCell):
 
     # ---- equations ----
 
-    def coefficients(self, x):
-        """The numbers a and b of all steps.
+    def coefficients(self, x, deltas=None):
+        """The numbers a and b of all steps, and what else the output reads.
 
         Args:
-            x: (T, B, D) in the compute dtype.
+            x: (T, B, D) in the compute dtype; with a window (T, B, W*D), the oldest input first.
+            deltas: (T, B, 1), given to a cell that is `TIMED`: the time since the step before; None: 1 everywhere.
 
         Returns:
-            A pair of lists, `[real]` or `[real, imaginary]`, of arrays (T, B, N), one for each of `STATES`.
+            A pair of lists, `[real]` or `[real, imaginary]`, of arrays (T, B, N), one for each linear state; and, where
+            `readout` reads more than the state, a third thing: the array (T, B, M) it reads.
         """
         raise NotImplementedError(f"{type(self).__name__} must define `coefficients(self, x)`")
 
-    def readout(self, h, x):
+    def readout(self, h, beside):
         """The output from the state, for any number of steps at once. Default: the state itself.
 
         Args:
-            h: a list of arrays (..., N), one for each of `STATES`, in the state dtype.
-            x: (..., D), or None where `READS_INPUT` is False.
+            h: a list of arrays (..., N), one for each linear state, in the state dtype.
+            beside: (..., M), what `coefficients` gave besides a and b, or None. At a masked step it is that of the last
+                step read in the document, zero before any.
         """
-        del x
+        del beside
         return h[0]
 
     # ---- the way through the engine ----
+
+    def learned_states(self):
+        """All but the inputs of a window."""
+        return [True] * (len(self.states) - (self.window > 1)) + [False] * (self.window > 1)
 
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading` of so many steps (None: unknown)."""
@@ -65,10 +78,16 @@ class LinearCell(ProjectingCell):
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
         steps, flags = x.shape[0], how.flags(ops.shape(x)[0])
+        x = self.dropped(x, how)
+        given = {"x": x, "flags": flags, **({} if how.deltas is None else {"deltas": how.intervals(x)})}
         if how.reverse:
-            x, flags = keras.tree.map_structure(lambda a: ops.flip(a, 0), (x, flags))
-        start = [ops.cast(s, self.state_dtype) for s in state]
-        a, b = self._flagged(self.coefficients(self.dropped(x, how)), flags)
+            given = keras.tree.map_structure(lambda a: ops.flip(a, 0), given)
+        flags = given["flags"]
+        state = [ops.cast(s, self.state_dtype) for s in state]
+        seen, carried = _seen(given["x"], state, flags, self.window)
+        a, b, *beside = self.coefficients(seen, given.get("deltas")) if self.timed else self.coefficients(seen)
+        start = state[: len(a)]
+        a, b = self._flagged(a, b, flags)
         path = self.path(how, steps)
         states = self.engine.run(
             a,
@@ -80,11 +99,16 @@ class LinearCell(ProjectingCell):
             compiled=path.compiled,
             save=how.training and how.memory[0] != "remat",
         )
-        return self._result(states, start, x, flags, how)
+        beside = _held(beside[0], flags) if beside else None
+        result = self._result([*states, *carried], len(a), beside, how)
+        if how.holds_start:
+            none = None if beside is None else ops.zeros_like(beside[0])
+            result = dataclasses.replace(result, start=[self.readout(start, none), *state])
+        return result
 
-    def _flagged(self, numbers, flags):
+    def _flagged(self, a, b, flags):
         """The coefficients with masked steps, which keep the state, and resets, which replace it."""
-        a, b = ([ops.cast(part, self.state_dtype) for part in number] for number in numbers)
+        a, b = ([ops.cast(part, self.state_dtype) for part in number] for number in (a, b))
         if "mask" in flags:
             valid = _rows(flags["mask"], a[0])
             one = [ops.ones_like(a[0]), *[ops.zeros_like(part) for part in a[1:]]]
@@ -92,55 +116,82 @@ class LinearCell(ProjectingCell):
             b = [ops.where(valid, part, ops.zeros_like(part)) for part in b]
         if "reset" in flags:
             reset = _rows(flags["reset"], a[0])
-            own = [ops.cast(s, self.state_dtype)[None] for s in self.get_initial_state(ops.shape(a[0])[1])]
-            restarted = plus(times(a, own), b)
+            own = self.get_initial_state(ops.shape(a[0])[1])[: len(a)]
+            restarted = plus(times(a, [ops.cast(s, self.state_dtype)[None] for s in own]), b)
             b = [ops.where(reset, new, part) for new, part in zip(restarted, b, strict=True)]
             a = [ops.where(reset, ops.zeros_like(part), part) for part in a]
         return a, b
 
-    def _result(self, states, start, x, flags, how):
+    def _result(self, states, count, beside, how):
         """Results, aligned to time."""
-        x = _read_inputs(x, flags) if self.READS_INPUT else None
         final = [s[-1] for s in states]
-        outputs = None if how.emit == "last" else self.readout(states, x)
-        result = Result(
-            output=self.readout(final, None if x is None else x[-1]) if outputs is None else outputs[-1],
-            final=final,
-            outputs=outputs,
-            states=states if how.emit == "states" else None,
-        )
+        outputs = None if how.emit == "last" else self.readout(states[:count], beside)
+        last = None if beside is None else beside[-1]
+        output = self.readout(final[:count], last) if outputs is None else outputs[-1]
+        states = states if how.emit == "states" else None
         if how.reverse:
-            outputs, states = keras.tree.map_structure(lambda a: ops.flip(a, 0), (result.outputs, result.states))
-            result = dataclasses.replace(result, outputs=outputs, states=states)
-        if how.holds_start:
-            none = None if x is None else ops.zeros_like(x[0])
-            result = dataclasses.replace(result, start=[self.readout(start, none), *start])
-        return result
+            outputs = None if outputs is None else ops.flip(outputs, 0)
+            states = None if states is None else [ops.flip(s, 0) for s in states]
+        return Result(output=output, final=final, outputs=outputs, states=states)
 
-    def call(self, inputs, states, training=False):
-        """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states."""
+    def call(self, inputs, states, training=False, deltas=None):
+        """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states.
+
+        Args:
+            inputs: (B, D).
+            states: as `state_size` says.
+            training: bool.
+            deltas: (B,) or (B, 1), the time since the step before, for a cell that reads it. Default: 1.
+
+        Raises:
+            ValueError: in training with dropout, whose mask belongs to a whole sequence; if `deltas` are given to a
+                cell that does not read them.
+        """
         if training and self.draws:
             raise ValueError(
                 f"Expected {type(self).__name__} with dropout inside keras_rnnx.RNN, which draws the mask of a whole "
                 "sequence. Received: a single training step from another layer"
             )
+        if deltas is not None and not self.timed:
+            raise ValueError(f"Expected no `deltas`, which {type(self).__name__} does not read. Received: deltas")
         states = list(states) if isinstance(states, (list, tuple)) else [states]
-        x = ops.cast(inputs, self.compute_dtype)[None]
-        start = [ops.cast(s, self.state_dtype) for s in states]
-        a, b = self._flagged(self.coefficients(x), {})
-        new = plus(times([part[0] for part in a], start), [part[0] for part in b])
-        return ops.cast(self.readout(new, x[0] if self.READS_INPUT else None), self.compute_dtype), new
+        how = Reading(unroll=True, deltas=None if deltas is None else ops.reshape(deltas, (1, -1)))
+        result = self.read(ops.cast(inputs, self.compute_dtype)[None], states, how)
+        return ops.cast(result.output, self.compute_dtype), result.final
+
+
+def _seen(x, state, flags, size):
+    """The inputs (T, B, D) as windows (T, B, size*D), and the inputs that each step hands on, if any.
+
+    Returns:
+        The windows, the oldest input first, and a list of nothing or one array (T, B, (size - 1) D).
+    """
+    if size == 1:
+        return x, []
+    features, dtype = x.shape[-1], state[-1].dtype
+    rows = ops.reshape(ops.cast(state[-1], x.dtype), (-1, size - 1, features))
+    shifts, _ = window(x, ops.swapaxes(rows, 0, 1), flags.get("mask"), flags.get("reset"))
+    handed = ops.cast(ops.concatenate(shifts[-2::-1], axis=-1), dtype)
+    if "mask" in flags:
+        first = ops.ones_like(flags["mask"][:1])
+        known = ops.concatenate([first, _known(flags)])
+        handed = ops.where(_rows(flags["mask"], handed), handed, ops.zeros_like(handed))
+        handed = masks.held(ops.concatenate([state[-1][None], handed]), known)[1:]
+    return ops.concatenate(shifts[::-1], axis=-1), [handed]
+
+
+def _held(a, flags):
+    """a (T, B, M) with each masked step's replaced by the last one read in its document, zero before any."""
+    if "mask" not in flags:
+        return a
+    return masks.held(ops.where(_rows(flags["mask"], a), a, ops.zeros_like(a)), _known(flags))
+
+
+def _known(flags):
+    """The steps (T, B) at which a new value stands: valid ones, and the first of a document."""
+    return ops.logical_or(flags["mask"], flags["reset"]) if "reset" in flags else flags["mask"]
 
 
 def _rows(flags, like):
     """Flags (T, B), shaped to select rows of (T, B, ...)."""
     return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - 2)))
-
-
-def _read_inputs(x, flags):
-    """The inputs (T, B, D) with each masked step's replaced by the last one read in its document, zero before any."""
-    if "mask" not in flags:
-        return x
-    read = flags["mask"]
-    known = ops.logical_or(read, flags["reset"]) if "reset" in flags else read
-    return masks.held(ops.where(_rows(read, x), x, ops.zeros_like(x)), known)

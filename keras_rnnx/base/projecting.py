@@ -113,14 +113,22 @@ class ProjectingCell(AbstractCell):
             self.seed_generator = keras.random.SeedGenerator(self.seed)
         width = len(self.gates) * self.gate_units
         if width:
-            self.kernel = self.new_weight("kernel", (self.features, width))
+            self.build_kernel(width)
         self.build_own(width)
         if self.learn_initial_state:
             self._initial = [
-                self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros")
-                for name, size in zip(self.states, self.state_sizes(), strict=True)
+                self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros") if learned else None
+                for name, size, learned in zip(self.states, self.state_sizes(), self.learned_states(), strict=True)
             ]
         self.built = True
+
+    def learned_states(self):
+        """Which of the states `learn_initial_state` learns; the others start at zero. Default: all."""
+        return [True] * len(self.states)
+
+    def build_kernel(self, width):
+        """Makes `kernel` (D, width). A cell whose kernel reads something else than the inputs overrides this."""
+        self.kernel = self.new_weight("kernel", (self.features, width))
 
     def build_own(self, width):
         """Makes the weights after the kernel (D, width). Default: the bias."""
@@ -143,10 +151,14 @@ class ProjectingCell(AbstractCell):
 
     def get_initial_state(self, batch_size=None):
         """The states before the first step, (B, H) each: zeros, or the learned ones."""
-        if self._initial:
-            rows = [ops.cast(w, self.state_dtype)[None] for w in self._initial]
-            return [ops.broadcast_to(r, (batch_size, r.shape[-1])) for r in rows]
-        return [ops.zeros((batch_size, n), self.state_dtype) for n in self.state_sizes()]
+        sizes = self.state_sizes()
+        learned = self._initial or [None] * len(sizes)
+        return [
+            ops.zeros((batch_size, n), self.state_dtype)
+            if row is None
+            else ops.broadcast_to(ops.cast(row, self.state_dtype)[None], (batch_size, n))
+            for row, n in zip(learned, sizes, strict=True)
+        ]
 
     def project(self, x):
         """x W + b for rows x (..., D), all steps at once; returns (..., G*H)."""

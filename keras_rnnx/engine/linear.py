@@ -2,10 +2,10 @@ r"""The linear engine: \(h_t = a_t \odot h_{t-1} + b_t\) for all t, in parallel 
 
 A number is a list of arrays, `[real]` or `[real, imaginary]`, so that no backend's complex dtype or convention matters.
 
-Three forms give the same numbers. The *loop* does T steps. The *chunked* form cuts time into chunks of L and walks all
+The forms give the same numbers. The *loop* does T steps. The *chunked* form cuts time into chunks of L and walks all
 chunks side by side, twice: once for what each chunk does to its start (\(h \mapsto p\,h + q\)), then, the starts being
-known from the same recurrence over the chunks, for the states. These are 2 L + T / L steps of long vectors instead of T
-of short ones. The *associative* form combines neighbours in a tree of depth log T.
+known, for the states. The starts obey the same recurrence over the chunks, which may be cut into chunks again. With one
+level these are 2 L + T / L steps of long vectors instead of T of short ones; with enough levels, 2 L log T / log L.
 
 The gradient is the same recurrence the other way. With \(\delta h_t\) the cotangent of \(h_t\) from outside,
 
@@ -50,7 +50,7 @@ class LinearEngine:
         Args:
             a, b: numbers (T, B, ...).
             start: the number (B, ...) before the first step.
-            form: `("loop",)`, `("chunked", L)`, `("associative",)` or `("unrolled",)`.
+            form: `("loop",)`, `("chunked", L, levels)` or `("unrolled",)`.
             cut: (T,) bool or None, the steps before which the gradient stops.
             clip: bound of the gradient entering each earlier step, or None; needs the form `("loop",)`.
             compiled: run as a compiled region.
@@ -111,9 +111,7 @@ def recurrence(a, b, start, form):
     """All states (T, B, ...) of the recurrence from `start`, in a form; see `LinearEngine.run`."""
     kind = form[0]
     if kind == "chunked":
-        return _chunked(a, b, start, form[1])
-    if kind == "associative":
-        return _associative(a, b, start)
+        return _chunked(a, b, start, *form[1:])
     return _loop(a, b, start, unrolled.scan if kind == "unrolled" else backend.scan)
 
 
@@ -132,7 +130,7 @@ def _clipped(bound, a, b, start, form):
     return _loop(a, b, start, unrolled.scan if form[0] == "unrolled" else backend.scan, bound)
 
 
-def _chunked(a, b, start, size):
+def _chunked(a, b, start, size, levels):
     steps = ops.shape(a[0])[0]
     slots = {"a": [_in_chunks(part, size) for part in a], "b": [_in_chunks(part, size) for part in b]}
 
@@ -144,7 +142,7 @@ def _chunked(a, b, start, size):
     one = [ops.ones_like(first[0]), *[ops.zeros_like(part) for part in first[1:]]]
     zero = [ops.zeros_like(part) for part in first]
     (p, q), _ = backend.scan(effect, (one, zero), slots)
-    ends = _loop(p, q, start, backend.scan)
+    ends = _chunked(p, q, start, size, levels - 1) if levels > 1 else _loop(p, q, start, backend.scan)
     starts = [ops.concatenate([s[None], end[:-1]]) for s, end in zip(start, ends, strict=True)]
     states = _loop(slots["a"], slots["b"], starts, backend.scan)
     return [_in_time(part, steps) for part in states]
@@ -163,15 +161,3 @@ def _in_time(part, steps):
     """The inverse of `_in_chunks`."""
     rest = ops.shape(part)[2:]
     return ops.reshape(ops.swapaxes(part, 0, 1), (-1, *rest))[:steps]
-
-
-def _associative(a, b, start):
-    count = len(a)
-    first = plus(times([part[:1] for part in a], [s[None] for s in start]), [part[:1] for part in b])
-    b = [ops.concatenate([one, part[1:]]) for one, part in zip(first, b, strict=True)]
-
-    def then(early, late):
-        a, b = late[:count], late[count:]
-        return [*times(a, early[:count]), *plus(times(a, early[count:]), b)]
-
-    return ops.associative_scan(then, [*a, *b], axis=0)[count:]

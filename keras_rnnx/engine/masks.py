@@ -102,7 +102,7 @@ def reorder(outputs, mask, start=None):
     if mask is None:
         return ops.flip(outputs, axis=1)
     made = ops.cumsum(ops.cast(mask, "int32"), axis=1)  # how many outputs are there up to each position
-    backwards = _places(mask, reverse=True)
+    backwards = places(mask, reverse=True)
     source = ops.take_along_axis(backwards, ops.maximum(made - 1, 0), axis=1)
 
     def like_outputs(a):
@@ -133,13 +133,13 @@ def reversed_intervals(deltas, mask=None, resets=None):
     mask = ~none if mask is None else mask
     documents = ops.cumsum(ops.cast(none if resets is None else resets, "int32"), axis=1)
     # In the order of the valid steps, then back: `source[j]` is the valid step whose interval the j-th one reads.
-    order = _places(mask)
+    order = places(mask)
     numbers = ops.where(ops.take_along_axis(mask, order, axis=1), ops.take_along_axis(documents, order, axis=1), -1)
     changes = numbers[:, 1:] != numbers[:, :-1]
     edge = ops.ones_like(mask[:, :1])
     first, last = ops.concatenate([edge, changes], axis=1), ops.concatenate([changes, edge], axis=1)
     count = ops.cumsum(ops.cast(first, "int32"), axis=1) - 1
-    starts = ops.take_along_axis(_places(first), count, axis=1)
+    starts = ops.take_along_axis(places(first), count, axis=1)
     source = ops.where(last, starts, ops.arange(ops.shape(mask)[1])[None, :] + 1)
     steps = ops.take_along_axis(order, ops.minimum(source, ops.shape(mask)[1] - 1), axis=1)
     made = ops.cumsum(ops.cast(mask, "int32"), axis=1)
@@ -155,13 +155,13 @@ def held(a, known):
     """
     known = ops.transpose(known)
     count = ops.cumsum(ops.cast(known, "int32"), axis=1)
-    last = ops.transpose(ops.take_along_axis(_places(known), ops.maximum(count - 1, 0), axis=1))
+    last = ops.transpose(ops.take_along_axis(places(known), ops.maximum(count - 1, 0), axis=1))
     found = ops.transpose(count) > 0
     last, found = (ops.reshape(f, (*ops.shape(f), *[1] * (len(a.shape) - 2))) for f in (last, found))
     return ops.where(found, ops.take_along_axis(a, last, axis=0), ops.zeros_like(a))
 
 
-def _places(flags, reverse=False):
+def places(flags, reverse=False):
     """The positions (B, T) at which flags are True, in order, or last first; then the other positions."""
     steps = ops.shape(flags)[1]
     positions = ops.arange(steps)[None, :] + ops.zeros_like(flags, dtype="int32")

@@ -6,7 +6,8 @@ import dataclasses
 from keras_rnnx.engine.backends import backend
 
 _PLAIN = []
-CHUNK = 32
+CHUNK = 32  # steps of the linear engine's chunks
+MEMORY_CHUNK = 32  # steps of a matrix memory's chunks
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ class Path:
 
     Attributes:
         name: `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`; of the linear engine
-            also `"xla chunked"`, `"chunked"`, `"xla associative"`.
+            also `"xla chunked"` and `"chunked"`.
         why: why it was chosen, and what a faster one would need.
         form: of the linear engine, see there; else None.
     """
@@ -74,15 +75,38 @@ def choose_linear(steps, unroll, clipped):
         unroll: whether the loop is to be written out.
         clipped: whether the gradient is clipped at each step, which only a loop can do.
     """
-    compiled = backend.compiles() and not _PLAIN
     if unroll:
         return Path("unrolled", "unroll=True writes the loop out", ("unrolled",))
     if clipped:
-        form, why = ("loop",), "recurrent_clip acts at each step"
-    elif steps is not None and steps < 2 * CHUNK:
-        form, why = ("loop",), f"fewer than {2 * CHUNK} steps"
-    else:
-        form, why = ("chunked", CHUNK), f"chunks of {CHUNK} steps side by side"
+        return _parallel(("loop",), "recurrent_clip acts at each step")
+    if steps is not None and steps < 2 * CHUNK:
+        return _parallel(("loop",), f"fewer than {2 * CHUNK} steps")
+    return _parallel(("chunked", CHUNK, 1), f"chunks of {CHUNK} steps side by side")
+
+
+def choose_chunks(steps, unroll, at_each_step, whole=None):
+    """The path of a layer with a matrix memory.
+
+    Args:
+        steps: int, the number of steps, or None where it is unknown.
+        unroll: whether the loop over the chunks is to be written out.
+        at_each_step: what is asked for at each step and rules out larger chunks: a list of strings.
+        whole: the number of steps that whole chunks must make up, or None.
+    """
+    size = MEMORY_CHUNK if steps is None else min(steps, MEMORY_CHUNK)
+    if whole is not None:
+        size = max(n for n in range(1, min(whole, MEMORY_CHUNK) + 1) if whole % n == 0)
+    if at_each_step:
+        size = 1
+    if unroll:
+        return Path("unrolled", "unroll=True writes the loop out", ("unrolled", size))
+    if size == 1 and at_each_step:
+        return _parallel(("loop", 1), f"{', '.join(at_each_step)} acts at each step")
+    return _parallel(("chunked", size), f"chunks of {size} steps, one after the other")
+
+
+def _parallel(form, why):
+    compiled = backend.compiles() and not _PLAIN
     return Path(f"xla {form[0]}" if compiled else form[0], why, form)
 
 

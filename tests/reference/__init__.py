@@ -11,7 +11,7 @@ or gain that is absent counts as zero or one. `run` walks a sequence:
     (h_all, c_all), (h, c) = run(step, x, [h0, c0], mask=mask)
 """
 
-from . import activations, deep_transition, gru, lstm, vanilla
+from . import activations, deep_transition, gru, lstm, min_gru, vanilla
 from .gradients import numeric_gradient
 from .loop import run
 from .products import normalize, recurrent, split
@@ -21,6 +21,7 @@ __all__ = [
     "deep_transition",
     "gru",
     "lstm",
+    "min_gru",
     "normalize",
     "numeric_gradient",
     "recurrent",

@@ -1,0 +1,48 @@
+"""The last few inputs of each step, for cells that read a window: over masked steps, documents and chunks alike."""
+
+from keras import ops
+
+from keras_rnnx.engine.masks import places
+
+
+def window(x, before, mask=None, resets=None):
+    """Each valid step's own input and the valid ones before it, in its document; zeros where there are none.
+
+    Args:
+        x: (T, B, D).
+        before: (W - 1, B, D), the inputs before the first step, the oldest first.
+        mask: (T, B) bool or None.
+        resets: (T, B) bool, True at the first step of a document, or None.
+
+    Returns:
+        A list of W arrays (T, B, D), the step's own input first, and the inputs (W - 1, B, D) to carry on.
+        What stands at masked steps means nothing.
+    """
+    steps, back = ops.shape(x)[0], before.shape[0]
+    if mask is None and resets is None:
+        read = ops.concatenate([before, x])
+        return [read[back - j : back - j + steps] for j in range(back + 1)], read[ops.shape(read)[0] - back :]
+    none = ops.zeros(ops.shape(x)[:2], "bool")
+    mask = ops.logical_not(none) if mask is None else mask
+    resets = none if resets is None else resets
+    count = ops.cumsum(ops.cast(mask, "int32"), axis=0)
+    documents = ops.cumsum(ops.cast(resets, "int32"), axis=0)
+    order = ops.transpose(places(ops.transpose(mask)))
+    read = ops.concatenate([before, _taken(x, order)])
+    owner = ops.concatenate([ops.zeros_like(documents[:1] + ops.zeros((back, 1), "int32")), _taken(documents, order)])
+
+    def at(index, document):
+        """What was read `index` places into `read`, where it belongs to the document."""
+        found = _taken(read, index)
+        same = (_taken(owner, index) == document)[:, :, None]
+        return ops.where(same, found, ops.zeros_like(found))
+
+    shifts = [at(ops.maximum(count - 1, 0) + back - j, documents) for j in range(back + 1)]
+    ends = count[-1:] + ops.arange(back, dtype="int32")[:, None]
+    return shifts, at(ends, documents[-1:])
+
+
+def _taken(a, index):
+    """a (S, B, ...) at the index (T, B) of each row."""
+    index = ops.reshape(index, (*ops.shape(index), *[1] * (len(a.shape) - 2)))
+    return ops.take_along_axis(a, index, axis=0)

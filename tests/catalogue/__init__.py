@@ -1,0 +1,11 @@
+"""The cells beside the core ones, one module a family: rows of the same table as in `cases.py`."""
+
+import importlib
+import pathlib
+import pkgutil
+
+CATALOGUE = [
+    case
+    for module in sorted(found.name for found in pkgutil.iter_modules([str(pathlib.Path(__file__).parent)]))
+    for case in importlib.import_module(f"catalogue.{module}").CASES
+]
