@@ -105,9 +105,9 @@ class Cell(ProjectingCell):
         self.rates = self._checked_zoneout(zoneout)
         self._products = {}  # name -> {key: weight}
         self._vectors = {}  # name -> weight
-        self._operands = None
+        self._asked = None
         step = functools.partial(reading.engine_step, self)
-        self.engine = Engine(step, self.recurrent_gates)
+        self.engine = Engine(step)
 
     def _checked_zoneout(self, zoneout):
         given = list(zoneout) if isinstance(zoneout, (list, tuple)) else [zoneout] * len(self.states)
@@ -216,14 +216,19 @@ class Cell(ProjectingCell):
 
     def check(self):
         """Tries one step on zeros."""
-        self._operands = tuple(reading.tried_step(self))
+        self._asked = tuple(reading.tried_step(self))
+
+    @property
+    def asked(self):
+        """The recurrent products of a step, in the order of use: (name, gates or None, width of the left operand)."""
+        if self._asked is None:
+            self.check()
+        return self._asked
 
     @property
     def operands(self):
         """The width of the left operand of each recurrent product of a step, in the order of use."""
-        if self._operands is None:
-            self.check()
-        return self._operands
+        return tuple(width for _, _, width in self.asked)
 
     def weights_of_products(self):
         """The weights of each recurrent product, in the compute dtype."""

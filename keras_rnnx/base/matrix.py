@@ -8,18 +8,32 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.interface import Reading, Result
 from keras_rnnx.base.projecting import ProjectingCell
-from keras_rnnx.engine import masks, memory, paths
+from keras_rnnx.engine import masks, memory, paths, products
 from keras_rnnx.engine.sequential import Engine
+from keras_rnnx.engine.windows import handed, window
+
+EPSILON = 1e-5  # of the normalization of heads, as in the authors' code of the cells that have one
+
+
+class Shape(tuple):
+    """The shape of a state without the batch: a leaf where a plain tuple would be taken for several sizes."""
 
 
 class MatrixCell(ProjectingCell):
     r"""A cell that writes values under keys into a matrix for each head, and reads it by queries.
 
-    A subclass gives `inputs`, what is written and read at all steps at once, and where its memory is not
-    `engine.memory.scalar_decay`, its own `chunk`. `readout` makes the output from what was read. The rest is
-    inherited. At a masked step nothing is written, nothing decays, and the output is the last one (zero before any).
+    A subclass names the columns of its kernel, `columns`, and gives `inputs`, what is written and read at all steps at
+    once, and where its memory is not `engine.memory.scalar_decay`, its own `chunk`. `readout` makes the output from
+    what was read. The rest is inherited. At a masked step nothing is written, nothing decays, and the output is the
+    last one of the document (zero before any).
+
+    A cell that sets `self.window` = W > 1 puts a convolution over the last W valid steps between x W and `inputs`, for
+    the columns named in `CONVOLVED`; the last of its `STATES`, (W - 1, C), then holds what the next step reads.
 
     Class attributes:
+        GATES: names of the blocks of columns of `kernel` and `bias`, in storage order.
+        BIASED: those that have a bias. Default: all.
+        CONVOLVED: those that the window is for; the first ones of `GATES`.
         STATES: names of the states; the first is the memory (B, heads, K, V).
 
     Args:
@@ -30,6 +44,9 @@ class MatrixCell(ProjectingCell):
     """
 
     STATES = "S"
+    BIASED = None
+    CONVOLVED = "q k v"
+    window = 1
 
     def __init__(self, units, *, heads=1, key_units=None, **kwargs):
         super().__init__(units, **kwargs)
@@ -41,14 +58,31 @@ class MatrixCell(ProjectingCell):
             raise ValueError("Expected learn_initial_state=False: a memory starts empty. Received: True")
         self.engine = Engine(self._step)
 
+    # ---- sizes ----
+
     @property
     def keys(self):
         """K."""
-        return self.key_units or self.units // self.heads
+        return self.key_units or self.values
+
+    @property
+    def values(self):
+        """V."""
+        return self.units // self.heads
+
+    def columns(self):
+        """The widths of the blocks of columns of `kernel`, by the names of `GATES`, in storage order."""
+        raise NotImplementedError(f"{type(self).__name__} must define `columns(self)`")
 
     def state_sizes(self):
         """The shape of each state, without the batch."""
-        return [(self.heads, self.keys, self.units // self.heads)]
+        sizes = [Shape((self.heads, self.keys, self.values))]
+        return [*sizes, Shape((self.window - 1, self._convolved()))] if self.window > 1 else sizes
+
+    @property
+    def state_size(self):
+        """A list of shapes."""
+        return self.state_sizes()
 
     @property
     def output_size(self):
@@ -59,43 +93,91 @@ class MatrixCell(ProjectingCell):
         """An empty memory."""
         return [ops.zeros((batch_size, *size), self.state_dtype) for size in self.state_sizes()]
 
+    # ---- weights ----
+
+    def build_kernel(self, width):
+        """Makes `kernel` (D, all columns)."""
+        super().build_kernel(sum(self.columns().values()))
+
+    def build_own(self, width):
+        """Makes the bias, and `conv_kernel` where there is a window."""
+        self.build_bias(sum(self._biased().values()))
+        if self.window > 1:
+            start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+            shape = (self.window, self._convolved())
+            self.conv_kernel = self.add_weight(name="conv_kernel", shape=shape, initializer=start)
+
+    def build_output(self, gain=True, bias=False):
+        """Makes `output_kernel` (H, H), and `norm_gain` and `norm_bias` (V,), which all heads share."""
+        size = self.units
+        self.output_kernel = self.add_weight(name="output_kernel", shape=(size, size), initializer="glorot_uniform")
+        self.norm_gain = self.norm_bias = None
+        if gain:
+            self.norm_gain = self.add_weight(name="norm_gain", shape=(self.values,), initializer="ones")
+        if bias:
+            self.norm_bias = self.add_weight(name="norm_bias", shape=(self.values,), initializer="zeros")
+
     # ---- equations ----
 
-    def inputs(self, x):
+    def named(self, x):
+        """The columns of x W + b for rows x (..., D), by name."""
+        return self.biased(_cut(self.product(x), self.columns()))
+
+    def biased(self, a):
+        """The columns with their bias, where there is one."""
+        bias = self.input_bias()
+        return a if bias is None else {**a, **{n: a[n] + b for n, b in _cut(bias, self._biased()).items()}}
+
+    def inputs(self, a):
         """What all steps write and read.
 
         Args:
-            x: (T, B, D) in the compute dtype.
+            a: dict, the columns of x W + b of all steps, (T, B, width) in the state dtype, by name.
 
         Returns:
-            dict: arrays (T, B, heads, ...), among them `q` (..., K), `k` (..., K), `v` (..., V) and `log_decay`.
+            A dict of arrays (T, B, heads, ...), among them `q` (..., K), `k` (..., K), `v` (..., V) and `log_decay`;
+            and what `readout` needs besides what is read, an array (T, B, M), or None.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define `inputs(self, x)`")
+        raise NotImplementedError(f"{type(self).__name__} must define `inputs(self, a)`")
 
     def chunk(self, seen, parts, *state):
         """A chunk of steps: what is read, (B, heads, L, V), and the new states; see `engine.memory`.
 
         Args:
             seen: `engine.memory.Chunk`.
-            parts: dict, what `inputs` gave, as (B, heads, L, ...); `k` and `log_decay` are zero at masked steps.
+            parts: dict, what `inputs` gave, as (B, heads, L, ...); all zero at masked steps.
             *state: the states before the chunk.
         """
         y, kept = memory.scalar_decay(seen, *state, **parts)
         return y, [kept]
 
-    def readout(self, y, x):
+    def readout(self, y, beside):
         """The output from what was read, for all steps at once. Default: that itself.
 
         Args:
             y: (T, B, H) in the state dtype.
-            x: (T, B, D).
+            beside: (T, B, M), what `inputs` gave besides, or None.
         """
-        del x
+        del beside
         return y
 
     def in_heads(self, a, size):
         """(..., heads * size) as (..., heads, size)."""
         return ops.reshape(a, (*ops.shape(a)[:-1], self.heads, size))
+
+    def normed(self, y, centered=False):
+        """y (..., H) with each head divided by its root mean square, or `centered` first, then gain and bias."""
+        shape, rows = ops.shape(y), self.in_heads(y, self.values)
+        if centered:
+            rows = rows - ops.sum(rows, axis=-1, keepdims=True) / self.values
+        rows = rows * ops.rsqrt(ops.sum(rows * rows, axis=-1, keepdims=True) / self.values + EPSILON)
+        rows = rows if self.norm_gain is None else rows * ops.cast(self.norm_gain, rows.dtype)
+        rows = rows if self.norm_bias is None else rows + ops.cast(self.norm_bias, rows.dtype)
+        return ops.reshape(rows, shape)
+
+    def projected_output(self, y):
+        """y W_o."""
+        return products.apply({"kernel": self._cast(self.output_kernel)}, y, y.dtype)
 
     # ---- the way through the engine ----
 
@@ -115,42 +197,71 @@ class MatrixCell(ProjectingCell):
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
-        path = self.path(how, x.shape[0])
-        size = path.form[1]
-        steps, batch = ops.shape(x)[:2]
-        flags = how.flags(steps)
+        steps, flags = x.shape[0], how.flags(ops.shape(x)[0])
         x = self.dropped(x, how)
         if how.reverse:
             x, flags = keras.tree.map_structure(lambda a: ops.flip(a, 0), (x, flags))
-        parts = self._quiet(self.inputs(x), flags.get("mask"))
-        width = self.units // self.heads
         state = [ops.cast(s, self.state_dtype) for s in state]
+        a, carried = self._convolve(self.named(x), state, flags, how)
+        parts, beside = self.inputs({name: ops.cast(part, self.state_dtype) for name, part in a.items()})
+        made = self._walk(self._quiet(parts, flags.get("mask")), state[: len(state) - len(carried)], flags, how, steps)
+        steps, batch = ops.shape(x)[:2]
+        y = ops.reshape(_in_time(made["emit"][0], steps), (steps, batch, self.units))
+        outputs = self._held(self.readout(y, beside), flags)
+        every = [*made["emit"][1:], *carried] if how.emit == "states" else None
+        final = [*made["final"][1:], *(a[-1] for a in carried)]
+        return self._aligned(Result(outputs[-1], final, outputs, every), state, how)
+
+    def _walk(self, parts, state, flags, how, steps):
+        """The engine's walk over the chunks; of all states, what was read is the first."""
+        path = self.path(how, steps)
+        size, batch = path.form[1], ops.shape(state[0])[0]
         flow = {
             "x": {name: _in_chunks(a, size) for name, a in parts.items()},
-            "state": [ops.zeros((batch, self.heads, size, width), self.state_dtype), *state],
+            "state": [ops.zeros((batch, self.heads, size, self.values), self.state_dtype), *state],
             **{"weights": {}, "vectors": {}, "reset_state": []},
         }
         slots = {"cut": _padded(flags["cut"], size)[::size]} if "cut" in flags else {}
         if "reset" in flags:
             resets = _in_chunks(ops.cast(flags["reset"], "int32")[:, :, None], size)[:, :, 0]
             slots["ids"] = [ops.cumsum(resets, axis=-1)]
-        every = how.emit == "states"
-        how_chunks = dataclasses.replace(how, reverse=False, memory=("store", None))
-        walk = how_chunks.walk(emit=tuple(range(len(state) + 1)) if every else (0,), compiled=path.compiled)
-        made = self.engine.run(flow, {"slots": slots, "fixed": {}}, walk)
-        y = ops.reshape(_in_time(made["emit"][0], steps), (steps, batch, self.units))
-        outputs = self._held(self.readout(y, x), flags)
-        result = Result(outputs[-1], list(made["final"][1:]), outputs, made["emit"][1:] if every else None)
-        return self._aligned(result, state, how)
+        emit = tuple(range(len(state) + 1)) if how.emit == "states" else (0,)
+        walk = dataclasses.replace(how, reverse=False, memory=("store", None)).walk(emit=emit, compiled=path.compiled)
+        return self.engine.run(flow, {"slots": slots, "fixed": {}}, walk)
+
+    def _convolved(self):
+        return sum(self.columns()[name] for name in self.CONVOLVED.split())
+
+    def _biased(self):
+        names = self.GATES if self.BIASED is None else self.BIASED
+        return {name: self.columns()[name] for name in names.split()}
+
+    def _convolve(self, a, state, flags, how):
+        """The columns after the convolution, and what each step hands on, (T, B, W - 1, C), in a list; if any."""
+        if self.window == 1:
+            return a, []
+        names, flags = self.CONVOLVED.split(), (flags.get("mask"), flags.get("reset"))
+        x = ops.concatenate([a[name] for name in names], axis=-1)
+        shifts, last = window(x, ops.swapaxes(ops.cast(state[-1], x.dtype), 0, 1), *flags)
+        kernel = self._cast(self.conv_kernel)
+        made = sum(shift * kernel[self.window - 1 - j] for j, shift in enumerate(shifts))
+        if how.emit == "states":
+            carried = ops.cast(ops.stack(shifts[-2::-1], axis=2), self.state_dtype)
+            carried = handed(carried, state[-1], *flags)
+        else:
+            carried = ops.cast(ops.swapaxes(last, 0, 1), self.state_dtype)[None]
+        return {**a, **_cut(made, {name: a[name].shape[-1] for name in names})}, [carried]
 
     def _quiet(self, parts, mask):
-        """The parts in the state dtype, where masked steps neither write nor decay."""
-        parts = {name: ops.cast(a, self.state_dtype) for name, a in parts.items()}
-        if mask is not None:
-            for name in ("k", "log_decay"):
-                valid = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(parts[name].shape) - 2)))
-                parts[name] = ops.where(valid, parts[name], ops.zeros_like(parts[name]))
-        return parts
+        """The parts, zero at masked steps: they neither write nor decay."""
+        if mask is None:
+            return parts
+
+        def quiet(a):
+            valid = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(a.shape) - 2)))
+            return ops.where(valid, a, ops.zeros_like(a))
+
+        return {name: quiet(a) for name, a in parts.items()}
 
     def _held(self, outputs, flags):
         if "mask" not in flags:
@@ -162,8 +273,8 @@ class MatrixCell(ProjectingCell):
 
     def _aligned(self, result, state, how):
         if how.reverse:
-            outputs, states = keras.tree.map_structure(lambda a: ops.flip(a, 0), (result.outputs, result.states))
-            result = dataclasses.replace(result, outputs=outputs, states=states)
+            states = None if result.states is None else [ops.flip(s, 0) for s in result.states]
+            result = dataclasses.replace(result, outputs=ops.flip(result.outputs, 0), states=states)
         if how.holds_start:
             result = dataclasses.replace(result, start=[ops.zeros_like(result.output), *state])
         return result
@@ -178,6 +289,15 @@ class MatrixCell(ProjectingCell):
         states = list(states) if isinstance(states, (list, tuple)) else [states]
         result = self.read(ops.cast(inputs, self.compute_dtype)[None], states, Reading(unroll=True))
         return ops.cast(result.output, self.compute_dtype), result.final
+
+
+def _cut(a, widths):
+    """The last axis of a in blocks of these widths, by name."""
+    parts, start = {}, 0
+    for name, width in widths.items():
+        parts[name] = a[..., start : start + width]
+        start += width
+    return parts
 
 
 def _padded(a, size):

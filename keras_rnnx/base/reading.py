@@ -24,8 +24,22 @@ class NoVariables(keras.StatelessScope):
         )
 
 
+def _key(name, gates):
+    """The name of some columns of a recurrent product among the weights of the engine."""
+    return name if gates is None else f"{name}:{' '.join(gates)}"
+
+
+def _weights(cell):
+    """The weights of each recurrent product that a step asks for, cut into columns once, before the loop."""
+    weights = cell.weights_of_products()
+    return {
+        _key(name, gates): products.columns(weights[name], cell.recurrent_gates, gates) for name, gates, _ in cell.asked
+    }
+
+
 def engine_step(cell, x, multiply, vectors, *state):
     """`cell.step` between plain arrays: names the gates, normalizes the products, adds a bias after that."""
+    multiply = functools.partial(_product, multiply)
     if cell.normalization:
         multiply = functools.partial(_normalized, cell, multiply, vectors)
     if cell.timed:
@@ -34,6 +48,10 @@ def engine_step(cell, x, multiply, vectors, *state):
     new = cell.step(Gates(x, cell.gates), u, *state)
     new = list(new) if isinstance(new, (list, tuple)) else [new]
     return [n.array if isinstance(n, Gates) else n for n in new]
+
+
+def _product(multiply, name, gates, left):
+    return multiply(_key(name, gates), left)
 
 
 def _normalized(cell, multiply, vectors, name, gates, left):
@@ -48,26 +66,21 @@ def _normalized(cell, multiply, vectors, name, gates, left):
     return value + parts["recurrent_bias"] if "recurrent_bias" in parts else value
 
 
-def _multiplier(cell, widths=None):
-    weights = cell.weights_of_products()
-
-    def multiply(name, gates, left):
-        if widths is not None:
-            widths.append(left.shape[-1])
-        part = products.columns(weights[name], cell.recurrent_gates, gates)
-        return products.apply(part, left, cell.state_dtype)
-
-    return multiply
-
-
 def tried_step(cell):
-    """Runs one step on zeros; returns the width of the left operand of each recurrent product.
+    """Runs one step on zeros; returns the recurrent products that it asks for, see `Cell.asked`.
 
     Raises:
         ValueError: if `step` returns other states than `STATES` announces, or reads a variable.
     """
-    widths, sizes, dtype = [], cell.state_sizes(), cell.state_dtype
-    multiply, vectors = _multiplier(cell, widths), cell.values_of_vectors()
+    asked, sizes, dtype = [], cell.state_sizes(), cell.state_dtype
+    weights, vectors = cell.weights_of_products(), cell.values_of_vectors()
+
+    def multiply(key, left):
+        name, _, gates = key.partition(":")
+        gates = tuple(gates.split()) or None
+        asked.append((name, gates, left.shape[-1]))
+        return products.apply(products.columns(weights[name], cell.recurrent_gates, gates), left, dtype)
+
     rows = ops.zeros((2, cell.features), cell.compute_dtype)
     x = ops.cast(cell.project(rows), dtype)
     x = {"x": x, "delta": ops.ones((2, 1), dtype)} if cell.timed else x
@@ -79,7 +92,7 @@ def tried_step(cell):
             f"Expected `step` of {type(cell).__name__} to return the states {cell.states} of "
             f"shapes {expected} for a batch of 2. Received: shapes {shapes}"
         )
-    return widths
+    return asked
 
 
 def single_step(cell, inputs, states, deltas=None):
@@ -94,7 +107,12 @@ def single_step(cell, inputs, states, deltas=None):
         x = {"x": x, "delta": ops.cast(deltas, x.dtype)}
     slot = {"x": x}
     walk = Walk(zoneout=cell.rates)
-    new = transition(cell.engine, walk, flow, {"fixed": {}}, slot, states, _multiplier(cell))
+    weights = _weights(cell)
+
+    def multiply(key, left):
+        return products.apply(weights[key], left, cell.state_dtype)
+
+    new = transition(cell.engine, walk, flow, {"fixed": {}}, slot, states, multiply)
     return ops.cast(cell.readout(new[0]), cell.compute_dtype), new
 
 
@@ -164,7 +182,7 @@ def _prepared(cell, x, state, how):
     flow = {
         "x": {"x": projected, "delta": how.intervals(projected)} if cell.timed else projected,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
-        "weights": cell.weights_of_products(),
+        "weights": _weights(cell),
         "vectors": cell.values_of_vectors(),
         "reset_state": cell.get_initial_state(batch) if how.resets is not None else [],
     }

@@ -18,6 +18,8 @@ from keras import ops
 
 from keras_rnnx.engine.backends import backend
 
+LOWEST = -1e30  # stands for a logarithm of zero: its exponential is zero, its differences are numbers
+
 
 def product(left, right, transpose=()):
     """A product of the last two axes, in the dtype of the left side; `transpose` names sides, "left" or "right"."""
@@ -47,6 +49,8 @@ class Chunk:
         self.sees = ops.logical_and(here == there, earlier)  # (B, 1, L, L)
         self.first = (documents == 0)[:, None, :, None]  # (B, 1, L, 1)
         self.last = (documents == documents[:, -1:])[:, None, :, None]
+        before = ops.concatenate([ops.zeros_like(documents[:, :1]), documents[:, :-1]], axis=-1)
+        self.begins = (documents > before)[:, None]  # (B, 1, L)
 
     def decays(self, total):
         """exp(G_t - G_s) where step t sees step s, else 0, for totals (B, n, L); (B, n, L, L)."""
@@ -106,6 +110,56 @@ def vector_decay(chunk, memory, q, k, v, log_decay):
     y = product(scores, v) + product(q * before, memory)
     last = ops.swapaxes(before[..., -1:, :], -1, -2)
     return y, last * memory + product(k * chunk.to_end(total), v, "left")
+
+
+def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay, log_input, writes):
+    r"""A chunk whose values are written with the weight \(e^{\tilde i}\), and read divided by a normalizer.
+
+    With the decay f and the memory C, the normalizer n (K) and what is read are
+
+    $$ C_t = f_t C_{t-1} + e^{\tilde i_t} k_t v_t^\top, \qquad n_t = f_t n_{t-1} + e^{\tilde i_t} k_t, \qquad
+       y_t = \frac{C_t^\top q_t}{\max(|n_t^\top q_t|, 1)} . $$
+
+    C and n are kept divided by \(e^{m_t}\), \(m_t = \max(\log f_t + m_{t-1}, \tilde i_t, 0)\), which cancels in y. The 0
+    keeps a memory that holds little, or nothing, at its own scale.
+
+    Args:
+        chunk: `Chunk`.
+        memory: (B, n, K, V), C divided by exp(m).
+        normalizer: (B, n, K), n divided by exp(m).
+        stabilizer: (B, n), m.
+        q, k: (B, n, L, K).
+        v: (B, n, L, V).
+        log_decay: (B, n, L), log f, zero at masked steps.
+        log_input: (B, n, L), i~.
+        writes: (B, n, L), above zero at valid steps, zero at masked ones.
+
+    Returns:
+        y (B, n, L, V), and memory, normalizer and stabilizer after the chunk.
+    """
+    total, none = sums(log_decay, -1), ops.full_like(log_input, LOWEST)
+    log_input = ops.where(writes > 0, log_input, none)
+    least = ops.where(ops.logical_and(writes > 0, log_input < 0), ops.zeros_like(none), log_input)
+    # A document that begins within the chunk starts from m = 0.
+    least = ops.where(ops.logical_and(chunk.begins, log_decay > least), log_decay, least)
+    rest = total[..., :, None] - total[..., None, :]
+    seen = ops.where(chunk.sees, rest + least[..., None, :], ops.full_like(rest, LOWEST))
+    before = ops.where(chunk.first[..., 0], total + stabilizer[..., None], none)
+    highest = ops.max(seen, axis=-1)
+    m = ops.where(before > highest, before, highest)
+    weights = chunk.exponential(rest + log_input[..., None, :] - m[..., None])
+    before = chunk.from_before((total + stabilizer[..., None] - m)[..., None])
+    scores = product(q, k, "right") * weights
+    read = product(scores, v) + before * product(q, memory)
+    held = ops.sum(scores, axis=-1, keepdims=True) + before * product(q, normalizer[..., None])
+    size, one = ops.abs(held), ops.exp(-m)[..., None]
+    size = ops.where(size > one, size, one)
+    size = ops.where(size > 0, size, ops.ones_like(size))  # both are zero where q is, once exp(-m) underflows
+    written = k * weights[..., -1, :, None]
+    last = before[..., -1:, :]
+    memory = last * memory + product(written, v, "left")
+    normalizer = last[..., 0] * normalizer + ops.sum(written, axis=-2)
+    return read / size, memory, normalizer, m[..., -1]
 
 
 def _solved(held, right):

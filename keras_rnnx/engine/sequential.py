@@ -67,14 +67,12 @@ class Asked:
     """A recurrent product of a step, as the backward loop finds it.
 
     Attributes:
-        name: which matrix.
-        gates: which of its gates; None for all.
+        name: which of the weights.
         state: the index of the state that is the left operand as it stands; None where a left operand is collected.
         as_x: the index of the leaf of x whose cotangent is also the product's, so that it is kept once for both.
     """
 
     name: str
-    gates: tuple | None
     state: int | None
     as_x: int | None = None
 
@@ -83,14 +81,12 @@ class Engine:
     """Runs one pure `step` over a sequence and differentiates it.
 
     Args:
-        step: `step(x, multiply, vectors, *state) -> [state, ...]`, a pure function; `multiply(name, gates, left)` makes
-            a recurrent product.
-        gates: names of the gates of the main recurrent product, in storage order.
+        step: `step(x, multiply, vectors, *state) -> [state, ...]`, a pure function; `multiply(name, left)` makes a
+            recurrent product with the weights of that name.
     """
 
-    def __init__(self, step, gates=()):
+    def __init__(self, step):
         self.step = step
-        self.gates = tuple(gates)
         self._functions = {}
         self.asked = {}  # for each walk and kind of data, the products that one step asks for
 
@@ -169,8 +165,8 @@ def transition(engine, walk, flow, data, slot, state, multiply):
     keep = slot.get("keep", data["fixed"].get("keep"))
     count = iter(range(len(keep or ())))
 
-    def dropped(name, gates, left):
-        return multiply(name, gates, left * keep[next(count)] if keep else left)
+    def dropped(name, left):
+        return multiply(name, left * keep[next(count)] if keep else left)
 
     new = engine.step(x, dropped, vectors, *state)
     draws = iter(slot["zoneout"]) if "zoneout" in slot else None
@@ -207,18 +203,12 @@ def _forward(engine, walk, flow, data, save=True):
 
 def _forward_segment(engine, walk, flow, data, slots, state, save):
     dtype = state[0].dtype
-    parts = {}
-
-    def weights(name, gates):
-        if (name, gates) not in parts:
-            parts[name, gates] = products.columns(flow["weights"][name], engine.gates, gates)
-        return parts[name, gates]
 
     def body(state, slot):
         made = []
 
-        def multiply(name, gates, left):
-            made.append(products.apply(weights(name, gates), left, dtype))
+        def multiply(name, left):
+            made.append(products.apply(flow["weights"][name], left, dtype))
             return made[-1]
 
         new = transition(engine, walk, flow, data, slot, state, multiply)
@@ -288,14 +278,13 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
         def one_step(primals):
             lefts = []
 
-            def multiply(name, gates, left):
+            def multiply(name, left):
                 k = len(asked)
                 same = [i for i, s in enumerate(primals["state"]) if s is left]
-                asked.append(Asked(name, gates, same[0] if same else None))
+                asked.append(Asked(name, same[0] if same else None))
                 if not same:
                     lefts.append(left)
-                part = products.columns(flow["weights"][name], engine.gates, gates)
-                return _replay(slot["products"][k], primals["noise"][k], left, part, dtype)
+                return _replay(slot["products"][k], primals["noise"][k], left, flow["weights"][name], dtype)
 
             now = {**flow, "vectors": primals["vectors"], "reset_state": primals["reset_state"]}
             step_slot = {**slot["data"], "x": primals["x"]}
@@ -357,15 +346,13 @@ def _weight_gradients(engine, walk, weights, data, saved, rows):
     lefts, cotangents = iter(rows["lefts"]), iter(rows["products"])
     total = tree.map_structure(ops.zeros_like, weights)
     for ask in engine.asked[_kind(walk, data)]:
-        name, gates = ask.name, ask.gates
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
         du = next(cotangents) if ask.as_x is None else tree.flatten(rows["x"])[ask.as_x]
         left, du = (_all_rows(a, walk.lanes) for a in (left, du))
 
-        def product(w, left=left, gates=gates, dtype=du.dtype):
-            part = products.columns(w, engine.gates, gates)
-            return products.apply(part, left, dtype), ()
+        def product(w, left=left, dtype=du.dtype):
+            return products.apply(w, left, dtype), ()
 
-        _, _, pull = backend.vjp(product, weights[name])
-        total[name] = tree.map_structure(ops.add, total[name], pull(du))
+        _, _, pull = backend.vjp(product, weights[ask.name])
+        total[ask.name] = tree.map_structure(ops.add, total[ask.name], pull(du))
     return total

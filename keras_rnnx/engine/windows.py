@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_rnnx.engine.masks import places
+from keras_rnnx.engine.masks import held, places
 
 
 def window(x, before, mask=None, resets=None):
@@ -40,6 +40,28 @@ def window(x, before, mask=None, resets=None):
     shifts = [at(ops.maximum(count - 1, 0) + back - j, documents) for j in range(back + 1)]
     ends = count[-1:] + ops.arange(back, dtype="int32")[:, None]
     return shifts, at(ends, documents[-1:])
+
+
+def handed(carried, before, mask=None, resets=None):
+    """What each step hands on to the next: at a masked step what it was handed itself, or zeros at a reset.
+
+    Args:
+        carried: (T, B, ...), what valid steps hand on.
+        before: (B, ...), what the first step was handed.
+        mask: (T, B) bool or None.
+        resets: (T, B) bool or None.
+    """
+    if mask is None:
+        return carried
+    carried = ops.where(_rows(mask, carried), carried, ops.zeros_like(carried))
+    known = mask if resets is None else ops.logical_or(mask, resets)
+    known = ops.concatenate([ops.ones_like(known[:1]), known])
+    return held(ops.concatenate([before[None], carried]), known)[1:]
+
+
+def _rows(flags, like):
+    """Flags (T, B), shaped to select rows of (T, B, ...)."""
+    return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - 2)))
 
 
 def _taken(a, index):
