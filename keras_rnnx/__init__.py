@@ -1,7 +1,10 @@
 """Recurrent layers for Keras 3: every cell an ordinary Keras layer, on one fast engine."""
 
+from keras_rnnx import wirings as wirings
 from keras_rnnx.base.cell import Cell as Cell
 from keras_rnnx.base.linear import LinearCell as LinearCell
+from keras_rnnx.base.matrix import MatrixCell as MatrixCell
+from keras_rnnx.catalogue import list_cells as list_cells
 from keras_rnnx.cells.antisymmetric import AntisymmetricRNN as AntisymmetricRNN
 from keras_rnnx.cells.antisymmetric import AntisymmetricRNNCell as AntisymmetricRNNCell
 from keras_rnnx.cells.antisymmetric import GatedAntisymmetricRNN as GatedAntisymmetricRNN
@@ -9,11 +12,12 @@ from keras_rnnx.cells.antisymmetric import GatedAntisymmetricRNNCell as GatedAnt
 from keras_rnnx.cells.atr import ATR as ATR
 from keras_rnnx.cells.atr import ATRCell as ATRCell
 from keras_rnnx.cells.brc import BRC as BRC
-from keras_rnnx.cells.brc import BRCCell as BRCCell
 from keras_rnnx.cells.brc import NBRC as NBRC
+from keras_rnnx.cells.brc import BRCCell as BRCCell
 from keras_rnnx.cells.brc import NBRCCell as NBRCCell
 from keras_rnnx.cells.cfc import CfC as CfC
 from keras_rnnx.cells.cfc import CfCCell as CfCCell
+from keras_rnnx.cells.cfc import lecun_tanh as lecun_tanh
 from keras_rnnx.cells.cfn import CFN as CFN
 from keras_rnnx.cells.cfn import CFNCell as CFNCell
 from keras_rnnx.cells.clockwork_rnn import ClockworkRNN as ClockworkRNN
@@ -24,6 +28,8 @@ from keras_rnnx.cells.coupled_lstm import CoupledLSTM as CoupledLSTM
 from keras_rnnx.cells.coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
 from keras_rnnx.cells.deep_transition import DeepTransitionRNN as DeepTransitionRNN
 from keras_rnnx.cells.deep_transition import DeepTransitionRNNCell as DeepTransitionRNNCell
+from keras_rnnx.cells.delta_net import DeltaNet as DeltaNet
+from keras_rnnx.cells.delta_net import DeltaNetCell as DeltaNetCell
 from keras_rnnx.cells.esn import ESN as ESN
 from keras_rnnx.cells.esn import ESNCell as ESNCell
 from keras_rnnx.cells.exprnn import ExpRNN as ExpRNN
@@ -32,6 +38,10 @@ from keras_rnnx.cells.fast_grnn import FastGRNN as FastGRNN
 from keras_rnnx.cells.fast_grnn import FastGRNNCell as FastGRNNCell
 from keras_rnnx.cells.fast_rnn import FastRNN as FastRNN
 from keras_rnnx.cells.fast_rnn import FastRNNCell as FastRNNCell
+from keras_rnnx.cells.gated_delta_net import GatedDeltaNet as GatedDeltaNet
+from keras_rnnx.cells.gated_delta_net import GatedDeltaNetCell as GatedDeltaNetCell
+from keras_rnnx.cells.gla import GLA as GLA
+from keras_rnnx.cells.gla import GLACell as GLACell
 from keras_rnnx.cells.gru import GRU as GRU
 from keras_rnnx.cells.gru import GRUCell as GRUCell
 from keras_rnnx.cells.grud import GRUD as GRUD
@@ -71,17 +81,20 @@ from keras_rnnx.cells.mgu import MGU as MGU
 from keras_rnnx.cells.mgu import MGUCell as MGUCell
 from keras_rnnx.cells.min_gru import MinGRU as MinGRU
 from keras_rnnx.cells.min_gru import MinGRUCell as MinGRUCell
+from keras_rnnx.cells.min_gru import half_linear as half_linear
 from keras_rnnx.cells.min_lstm import MinLSTM as MinLSTM
 from keras_rnnx.cells.min_lstm import MinLSTMCell as MinLSTMCell
 from keras_rnnx.cells.minimal_rnn import MinimalRNN as MinimalRNN
 from keras_rnnx.cells.minimal_rnn import MinimalRNNCell as MinimalRNNCell
+from keras_rnnx.cells.mlstm import MLSTM as MLSTM
+from keras_rnnx.cells.mlstm import MLSTMCell as MLSTMCell
 from keras_rnnx.cells.multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
 from keras_rnnx.cells.multiplicative_lstm import MultiplicativeLSTMCell as MultiplicativeLSTMCell
 from keras_rnnx.cells.mut import MUT1 as MUT1
-from keras_rnnx.cells.mut import MUT1Cell as MUT1Cell
 from keras_rnnx.cells.mut import MUT2 as MUT2
-from keras_rnnx.cells.mut import MUT2Cell as MUT2Cell
 from keras_rnnx.cells.mut import MUT3 as MUT3
+from keras_rnnx.cells.mut import MUT1Cell as MUT1Cell
+from keras_rnnx.cells.mut import MUT2Cell as MUT2Cell
 from keras_rnnx.cells.mut import MUT3Cell as MUT3Cell
 from keras_rnnx.cells.nas import NAS as NAS
 from keras_rnnx.cells.nas import NASCell as NASCell
@@ -103,6 +116,8 @@ from keras_rnnx.cells.ran import RAN as RAN
 from keras_rnnx.cells.ran import RANCell as RANCell
 from keras_rnnx.cells.res_lstm import ResLSTM as ResLSTM
 from keras_rnnx.cells.res_lstm import ResLSTMCell as ResLSTMCell
+from keras_rnnx.cells.retnet import RetNet as RetNet
+from keras_rnnx.cells.retnet import RetNetCell as RetNetCell
 from keras_rnnx.cells.rglru import RGLRU as RGLRU
 from keras_rnnx.cells.rglru import RGLRUCell as RGLRUCell
 from keras_rnnx.cells.rhn import RHN as RHN
@@ -116,14 +131,14 @@ from keras_rnnx.cells.scrn import SCRNCell as SCRNCell
 from keras_rnnx.cells.sgrn import SGRN as SGRN
 from keras_rnnx.cells.sgrn import SGRNCell as SGRNCell
 from keras_rnnx.cells.sgu import DSGU as DSGU
-from keras_rnnx.cells.sgu import DSGUCell as DSGUCell
 from keras_rnnx.cells.sgu import SGU as SGU
+from keras_rnnx.cells.sgu import DSGUCell as DSGUCell
 from keras_rnnx.cells.sgu import SGUCell as SGUCell
 from keras_rnnx.cells.slstm import SLSTM as SLSTM
 from keras_rnnx.cells.slstm import SLSTMCell as SLSTMCell
+from keras_rnnx.cells.sru import SRU as SRU
 from keras_rnnx.cells.sru import LinearSRU as LinearSRU
 from keras_rnnx.cells.sru import LinearSRUCell as LinearSRUCell
-from keras_rnnx.cells.sru import SRU as SRU
 from keras_rnnx.cells.sru import SRUCell as SRUCell
 from keras_rnnx.cells.star import STAR as STAR
 from keras_rnnx.cells.star import STARCell as STARCell

@@ -27,6 +27,11 @@ DIFFERENCES = {"rtol": 1e-6, "atol": 1e-7} if DOUBLE else {"rtol": 1e-4, "atol":
 LAYER_ARGUMENTS = {n for n in inspect.signature(keras_rnnx.RNN).parameters if n != "cell"} | {"name"}
 
 
+def shape(size):
+    """The size of a state as a tuple."""
+    return size if isinstance(size, tuple) else (size,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One row of the table.
@@ -41,7 +46,9 @@ class Case:
         readout: the twin's `(w, h) -> y` where the output is not the first state.
         beside: whether the output reads more than the first state: then the twin's `step` returns, after the states,
             an array for its `readout`, `(w, states, beside) -> y`.
-        state_sizes: function of the units that gives the size of each state, where they are not all the units.
+        state_sizes: function of the units that gives the size of each state, a number or a tuple, where they are not
+            all the units.
+        meaning: function of the states, and `exp`, that gives what they mean, where different states mean the same.
         square: whether the recurrent matrix of each gate is square, as some structures need.
         wrong: arguments that raise ValueError, each with a word of the message.
         refuses: options of the base class that this cell refuses with a ValueError.
@@ -59,6 +66,7 @@ class Case:
     readout: object = None
     beside: bool = False
     state_sizes: object = None
+    meaning: object = None
     square: bool = True
     wrong: tuple = ()
     refuses: tuple = ()
@@ -90,7 +98,11 @@ class Case:
 
     def start(self, rng, batch, units=4):
         """Random states that are not zero."""
-        return [rng.normal(size=(batch, n)) * 0.5 for n in self.sizes(units)]
+        return [rng.normal(size=(batch, *shape(n))) * 0.5 for n in self.sizes(units)]
+
+    def told(self, states, exp=np.exp):
+        """What the states mean, to be compared."""
+        return list(self.meaning(*states, exp=exp) if self.meaning else states)
 
     def own_state(self, w, batch, units=4):
         """The cell's own initial state: the learned one, or zeros."""
@@ -99,14 +111,14 @@ class Case:
     def _own_state(self, w, batch, sizes):
         names = [f"initial_{n}" for n in self.cell.STATES.split()]
         return [
-            np.tile(w[name], (batch, 1)) if name in w else np.zeros((batch, n))
+            np.tile(w[name], (batch, 1)) if name in w else np.zeros((batch, *shape(n)))
             for name, n in zip(names, sizes, strict=False)  # a cell may leave out the last of its states
         ]
 
     def walk(self, w, x, state, **options):
         """The twin over a sequence: outputs (B, T, O), last output (B, O), histories, final states."""
         mine = {n: options.pop(n) for n in ("structure", "blocks", "normalization") if n in options}
-        own = [s[0] for s in self._own_state(w, 1, [s.shape[-1] for s in state])]
+        own = [s[0] for s in self._own_state(w, 1, [s.shape[1:] for s in state])]
         step = partial(self.step, w, **mine)
         if self.beside:
             return self._walk_beside(step, w, x, state, own, options)

@@ -1,6 +1,6 @@
 """Every cell of the catalogue against its NumPy twin.
 
-The equations, their gradients and the configuration are checked on every backend. What the base class and the engine do
+The equations, their gradients and the configuration are checked on every backend, of every variant on torch. What the base class and the engine do
 for all cells alike is checked on representatives elsewhere, and here for every cell on torch, whose loop needs no
 compilation.
 """
@@ -21,9 +21,11 @@ from cases import (
     weights_of,
 )
 from catalogue import CATALOGUE
+from keras import ops
 from reference import numeric_gradient
 
 import keras_rnnx
+from keras_rnnx.base.matrix import MatrixCell
 from keras_rnnx.engine import paths
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
@@ -32,12 +34,22 @@ B, T, D, H = 2, 5, 3, 4
 ALL = {"return_sequences": True, "return_state": True, "return_all_states": True}
 MASK = np.array([[1, 0, 1, 1, 1], [0, 1, 1, 0, 1]], bool)
 RESETS = np.array([[0, 1, 0, 0, 1], [1, 0, 0, 1, 0]], bool)
-every_cell = pytest.mark.parametrize("case", CATALOGUE, ids=str)
+# Every variant where loops need no compilation, else the first of each cell.
+EACH = CATALOGUE if BACKEND == "torch" else list({case.cell: case for case in reversed(CATALOGUE)}.values())[::-1]
+every_cell = pytest.mark.parametrize("case", EACH, ids=str)
 
 
-def check(results, expected):
+def told(case, results):
+    """Outputs, then what the states of each step and the last ones mean."""
+    outputs, *states = results
+    count = len(case.sizes())
+    parts = [states[i : i + count] for i in range(0, len(states), count)]
+    return [outputs, *[a for part in parts for a in case.told(part)]]
+
+
+def check(case, results, expected):
     outputs, _, history, final = expected
-    for result, want in zip(outcome(results), [outputs, *history, *final], strict=True):
+    for result, want in zip(told(case, outcome(results)), told(case, [outputs, *history, *final]), strict=True):
         assert result.shape == want.shape
         np.testing.assert_allclose(result, want, **EXACT)
 
@@ -54,7 +66,25 @@ def test_equations(case, rng):
     x, state, more = data(case, rng, case.units or H)
     expected = case.walk(weights_of(layer), x, state, mask=MASK, resets=RESETS, **more)
     call = {"mask": tensor(MASK, "bool"), "resets": tensor(RESETS, "bool")}
-    check(layer(tensor(x), initial_state=tensors(state), **call, **{n: tensor(a) for n, a in more.items()}), expected)
+    check(
+        case,
+        layer(tensor(x), initial_state=tensors(state), **call, **{n: tensor(a) for n, a in more.items()}),
+        expected,
+    )
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("case", [c for c in CATALOGUE if issubclass(c.cell, MatrixCell)], ids=str)
+def test_equations_chunk_by_chunk(case, backwards, rng, monkeypatch):
+    """Where the states of each step are not asked for, a matrix memory reads several steps at once."""
+    monkeypatch.setattr(paths, "MEMORY_CHUNK", 2)
+    units = case.units or H
+    layer = case.built(rng, units=units, return_sequences=True, return_state=True, go_backwards=backwards)
+    x, state, _ = data(case, rng, units)
+    x, mask, resets = np.tile(x, (1, 2, 1)), np.tile(MASK, 2), np.tile(RESETS, 2)
+    outputs, _, _, final = case.walk(weights_of(layer), x, state, mask=mask, resets=resets, go_backwards=backwards)
+    call = {"mask": tensor(mask, "bool"), "resets": tensor(resets, "bool")}
+    check(case, layer(tensor(x), initial_state=tensors(state), **call), (outputs, None, [], final))
 
 
 @every_cell
@@ -66,18 +96,19 @@ def test_central_differences(case, rng):
     w = weights_of(layer)
     names = [v.name for v in layer.trainable_weights]
     outputs, _, _, final = case.walk(w, x, state, **more)
-    cotangents = [rng.normal(size=a.shape) for a in (outputs, *final)]
+    cotangents = [rng.normal(size=a.shape) for a in (outputs, *case.told(final))]
 
     def twin_loss(x, *rest):
         timed = dict(zip(more, rest, strict=False))
         start = rest[len(more) : len(more) + len(state)]
         now = {**w, **dict(zip(names, rest[len(more) + len(state) :], strict=True))}
         outputs, _, _, final = case.walk(now, x, list(start), **timed)
-        return sum((r * c).sum() for r, c in zip([outputs, *final], cotangents, strict=True))
+        return sum((r * c).sum() for r, c in zip([outputs, *case.told(final)], cotangents, strict=True))
 
     def loss(x, *rest):
         timed = dict(zip(more, rest, strict=False))
-        return weighted(layer(x, initial_state=list(rest[len(more) :]), **timed), tensors(cotangents))
+        outputs, *final = layer(x, initial_state=list(rest[len(more) :]), **timed)
+        return weighted([outputs, *case.told(final, ops.exp)], tensors(cotangents))
 
     found = gradients(loss, tensors([x, *more.values(), *state]), layer.trainable_weights)
     wanted = numeric_gradient(twin_loss, [x, *more.values(), *state, *[w[n] for n in names]])
@@ -112,8 +143,8 @@ def test_wrong_arguments(case, arguments, word):
 
 # ---- what all cells share, for each: where loops need no compilation ----
 
-EACH = CATALOGUE if BACKEND == "torch" else []
-each_cell = pytest.mark.parametrize("case", EACH, ids=str)
+ON_TORCH = CATALOGUE if BACKEND == "torch" else []
+each_cell = pytest.mark.parametrize("case", ON_TORCH, ids=str)
 OPTIONS = {
     "zoneout": ({"zoneout": 0.3}, {}),
     "normalization": ({"normalization": "layer"}, {"normalization": "layer"}),
@@ -126,7 +157,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize(
     "case, option",
-    [pytest.param(c, o, id=f"{o}-{c}") for o in OPTIONS for c in EACH if c.square or o not in ("diagonal", "block")],
+    [pytest.param(c, o, id=f"{o}-{c}") for o in OPTIONS for c in ON_TORCH if c.square or o not in ("diagonal", "block")],
 )
 def test_option(case, option, rng):
     """The option has its meaning, or the cell says that it has none there."""
@@ -141,6 +172,7 @@ def test_option(case, option, rng):
     if option == "zoneout":
         twin = {"zoneout": list(layer.cell.rates)}
     check(
+        case,
         layer(tensor(x), initial_state=tensors(state), **{n: tensor(a) for n, a in more.items()}),
         case.walk(weights_of(layer), x, state, **twin, **more),
     )
@@ -165,7 +197,7 @@ def test_recurrent_dropout(case, rng, monkeypatch):
     timed = {n: tensor(a) for n, a in more.items()}
     results = layer(tensor(x), initial_state=tensors(state), training=True, **timed)
     masks = [np.repeat(m[:, None], T, 1) for m in drawn]
-    check(results, case.walk(weights_of(layer), x, state, left_masks=masks, **more))
+    check(case, results, case.walk(weights_of(layer), x, state, left_masks=masks, **more))
 
 
 @each_cell
@@ -183,10 +215,10 @@ def test_backwards_and_chunks(case, rng):
     back.build((None, None, x.shape[-1]))
     back.set_weights(layer.get_weights())
     expected = case.walk(weights_of(layer), x, state, mask=MASK, go_backwards=True, **more)
-    check(back(tensor(x), initial_state=tensors(state), mask=tensor(MASK, "bool"), **timed), expected)
+    check(case, back(tensor(x), initial_state=tensors(state), mask=tensor(MASK, "bool"), **timed), expected)
 
 
-@pytest.mark.parametrize("case", [c for c in EACH if c.cell.LANES], ids=str)
+@pytest.mark.parametrize("case", [c for c in ON_TORCH if c.cell.LANES], ids=str)
 def test_both_directions_in_one_loop(case, rng, monkeypatch):
     units = case.units or H
     layer = keras_rnnx.Bidirectional(case.make(units, return_sequences=True), dtype="float64")

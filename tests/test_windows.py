@@ -117,6 +117,36 @@ def test_backwards_reads_the_windows_of_the_flipped_sequence(rng):
         np.testing.assert_allclose(one, want, **EXACT)
 
 
+@flags
+def test_tbptt_cuts_the_window_too(flags, rng):
+    """The gradient is that of chunks whose carried state is a constant."""
+    reader, x, given = layer(rng, **ALL), rng.normal(size=(B, T, D)), FLAGS[flags]
+    cut = layer(rng, return_sequences=True, memory=("tbptt", 3))
+    cut.set_weights(reader.get_weights())
+    valid = given.get("mask", np.ones((B, T), bool))[..., None]
+    cotangent = rng.normal(size=(B, T, 4)) * valid
+    start = [tensor(rng.normal(size=(B, n))) for n in reader.cell.state_sizes()]
+
+    def more(part):
+        return {name: tensor(a[:, part], "bool") for name, a in given.items()}
+
+    whole = slice(None)
+    (found_gradient,) = gradients(
+        lambda x: weighted(cut(x, initial_state=start, training=True, **more(whole)), [cotangent]), [tensor(x)]
+    )
+    wanted, state = [], start
+    for first in range(0, T, 3):
+        part = slice(first, first + 3)
+
+        def loss(x, part=part, state=state):
+            outputs = reader(x, initial_state=state, **more(part))[0]
+            return weighted(outputs, [cotangent[:, part]])
+
+        wanted += gradients(loss, [tensor(x[:, part])])
+        state = [tensor(array(s)) for s in reader(tensor(x[:, part]), initial_state=state, **more(part))[-2:]]
+    np.testing.assert_allclose(found_gradient, np.concatenate(wanted, axis=1), **EXACT)
+
+
 def test_documents_do_not_see_each_other(rng):
     """Packed documents give what each gives alone, in both directions."""
     one, two = rng.normal(size=(1, 3, D)), rng.normal(size=(1, 5, D))

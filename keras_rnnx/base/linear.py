@@ -9,7 +9,7 @@ from keras_rnnx.base.interface import Reading, Result
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import masks, paths
 from keras_rnnx.engine.linear import LinearEngine, plus, times
-from keras_rnnx.engine.windows import window
+from keras_rnnx.engine.windows import handed, truncated, window
 
 
 class LinearCell(ProjectingCell):
@@ -168,16 +168,12 @@ def _seen(x, state, flags, size):
     """
     if size == 1:
         return x, []
-    features, dtype = x.shape[-1], state[-1].dtype
-    rows = ops.reshape(ops.cast(state[-1], x.dtype), (-1, size - 1, features))
-    shifts, _ = window(x, ops.swapaxes(rows, 0, 1), flags.get("mask"), flags.get("reset"))
-    handed = ops.cast(ops.concatenate(shifts[-2::-1], axis=-1), dtype)
-    if "mask" in flags:
-        first = ops.ones_like(flags["mask"][:1])
-        known = ops.concatenate([first, _known(flags)])
-        handed = ops.where(_rows(flags["mask"], handed), handed, ops.zeros_like(handed))
-        handed = masks.held(ops.concatenate([state[-1][None], handed]), known)[1:]
-    return ops.concatenate(shifts[::-1], axis=-1), [handed]
+    rows = ops.reshape(ops.cast(state[-1], x.dtype), (-1, size - 1, x.shape[-1]))
+    valid, cut = (flags.get("mask"), flags.get("reset")), flags.get("cut")
+    shifts, _ = window(x, ops.swapaxes(rows, 0, 1), *valid)
+    carried = handed(ops.cast(ops.concatenate(shifts[-2::-1], axis=-1), state[-1].dtype), state[-1], *valid)
+    shifts = shifts if cut is None else truncated(shifts, cut, *valid)
+    return ops.concatenate(shifts[::-1], axis=-1), [carried]
 
 
 def _held(a, flags):

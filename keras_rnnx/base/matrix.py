@@ -10,7 +10,7 @@ from keras_rnnx.base.interface import Reading, Result
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import masks, memory, paths, products
 from keras_rnnx.engine.sequential import Engine
-from keras_rnnx.engine.windows import handed, window
+from keras_rnnx.engine.windows import handed, truncated, window
 
 EPSILON = 1e-5  # of the normalization of heads, as in the authors' code of the cells that have one
 
@@ -121,12 +121,12 @@ class MatrixCell(ProjectingCell):
 
     def named(self, x):
         """The columns of x W + b for rows x (..., D), by name."""
-        return self.biased(_cut(self.product(x), self.columns()))
-
-    def biased(self, a):
-        """The columns with their bias, where there is one."""
-        bias = self.input_bias()
+        bias, a = self.input_bias(), self.scaled(_cut(self.product(x), self.columns()))
         return a if bias is None else {**a, **{n: a[n] + b for n, b in _cut(bias, self._biased()).items()}}
+
+    def scaled(self, a):
+        """The columns of x W, by name, as the bias is added to them. Default: as they are."""
+        return a
 
     def inputs(self, a):
         """What all steps write and read.
@@ -240,11 +240,11 @@ class MatrixCell(ProjectingCell):
         """The columns after the convolution, and what each step hands on, (T, B, W - 1, C), in a list; if any."""
         if self.window == 1:
             return a, []
-        names, flags = self.CONVOLVED.split(), (flags.get("mask"), flags.get("reset"))
+        names, cut, flags = self.CONVOLVED.split(), flags.get("cut"), (flags.get("mask"), flags.get("reset"))
         x = ops.concatenate([a[name] for name in names], axis=-1)
         shifts, last = window(x, ops.swapaxes(ops.cast(state[-1], x.dtype), 0, 1), *flags)
-        kernel = self._cast(self.conv_kernel)
-        made = sum(shift * kernel[self.window - 1 - j] for j, shift in enumerate(shifts))
+        kernel, read = self._cast(self.conv_kernel), shifts if cut is None else truncated(shifts, cut, *flags)
+        made = sum(shift * kernel[self.window - 1 - j] for j, shift in enumerate(read))
         if how.emit == "states":
             carried = ops.cast(ops.stack(shifts[-2::-1], axis=2), self.state_dtype)
             carried = handed(carried, state[-1], *flags)

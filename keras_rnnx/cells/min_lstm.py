@@ -18,7 +18,7 @@ class MinLSTMCell(LinearCell):
     $$ h_t = f'_t \odot h_{t-1} + i'_t \odot n_t \tag{5} $$
 
     Differs from the paper: the candidate is written h~ there, here n. g is linear as in the paper's vanilla form;
-    `activation=keras_rnnx.half_linear` is the g of its log-space form, which needs no logarithm here.
+    `activation=half_linear` is the g of its log-space form, which needs no logarithm here.
 
     Args:
         units: int > 0, H.

@@ -120,8 +120,8 @@ def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay,
     $$ C_t = f_t C_{t-1} + e^{\tilde i_t} k_t v_t^\top, \qquad n_t = f_t n_{t-1} + e^{\tilde i_t} k_t, \qquad
        y_t = \frac{C_t^\top q_t}{\max(|n_t^\top q_t|, 1)} . $$
 
-    C and n are kept divided by \(e^{m_t}\), \(m_t = \max(\log f_t + m_{t-1}, \tilde i_t, 0)\), which cancels in y. The 0
-    keeps a memory that holds little, or nothing, at its own scale.
+    C and n are kept divided by \(e^{m_t}\), \(m_t = \max(\log f_t + m_{t-1}, \tilde i_t, 0)\), which cancels in y. The
+    0 keeps a memory that holds little, or nothing, at its own scale.
 
     Args:
         chunk: `Chunk`.
@@ -148,7 +148,7 @@ def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay,
     highest = ops.max(seen, axis=-1)
     m = ops.where(before > highest, before, highest)
     weights = chunk.exponential(rest + log_input[..., None, :] - m[..., None])
-    before = chunk.from_before((total + stabilizer[..., None] - m)[..., None])
+    before = chunk.from_before((before - m)[..., None])
     scores = product(q, k, "right") * weights
     read = product(scores, v) + before * product(q, memory)
     held = ops.sum(scores, axis=-1, keepdims=True) + before * product(q, normalizer[..., None])

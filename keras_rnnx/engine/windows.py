@@ -42,6 +42,21 @@ def window(x, before, mask=None, resets=None):
     return shifts, at(ends, documents[-1:])
 
 
+def truncated(shifts, cut, mask=None, resets=None):
+    """What `window` gives, where no gradient flows to an input from before a cut.
+
+    Args:
+        shifts: a list of W arrays (T, B, D), the step's own input first.
+        cut: (T,) bool, the steps before which the gradient stops.
+        mask, resets: as in `window`.
+    """
+    parts = ops.cumsum(ops.cast(cut, "int32"))[:, None, None] + ops.zeros_like(shifts[0][..., :1], dtype="int32")
+    owners, _ = window(parts, ops.zeros_like(parts[: len(shifts) - 1]), mask, resets)
+    return [
+        ops.where(owner == parts, shift, ops.stop_gradient(shift)) for owner, shift in zip(owners, shifts, strict=True)
+    ]
+
+
 def handed(carried, before, mask=None, resets=None):
     """What each step hands on to the next: at a masked step what it was handed itself, or zeros at a reset.
 

@@ -73,6 +73,7 @@ def run(
         zoneout: each state keeps part of its old value
         mask:    where mask is False, the states stay as they were (after the reset, if any)
     The history records the states after each step, backwards in processing order.
+    S, the shape of a state, is one number or several.
 
     Args:
         step: function (x_t (D,), *states (S,)) -> tuple of new states.
@@ -96,11 +97,11 @@ def run(
     x = np.asarray(x, np.float64)
     B, T = x.shape[:2]
     final = [np.array(s, np.float64) for s in state]
-    history = [np.zeros((B, T, s.shape[-1])) for s in final]
+    history = [np.zeros((B, T, *s.shape[1:])) for s in final]
     mask = np.ones((B, T), bool) if mask is None else np.asarray(mask, bool)
     resets = np.zeros((B, T), bool) if resets is None else np.asarray(resets, bool)
     if reset_state is None:
-        reset_state = [np.zeros(s.shape[-1]) for s in final]
+        reset_state = [np.zeros(s.shape[1:]) for s in final]
     zoneout = tuple(zoneout) or (0.0,) * len(final)
     if zoneout_draws is None:
         zoneout_draws = [None] * len(final)
