@@ -1,8 +1,8 @@
 """Every cell of the catalogue against its NumPy twin.
 
-The equations, their gradients and the configuration are checked on every backend, of every variant on torch. What the base class and the engine do
-for all cells alike is checked on representatives elsewhere, and here for every cell on torch, whose loop needs no
-compilation.
+The equations, their gradients and the configuration are checked on every backend, of every variant on torch. What the
+base class and the engine do for all cells alike is checked on representatives elsewhere, and here for every cell on
+torch, whose loop needs no compilation.
 """
 
 import keras
@@ -157,7 +157,12 @@ OPTIONS = {
 
 @pytest.mark.parametrize(
     "case, option",
-    [pytest.param(c, o, id=f"{o}-{c}") for o in OPTIONS for c in ON_TORCH if c.square or o not in ("diagonal", "block")],
+    [
+        pytest.param(c, o, id=f"{o}-{c}")
+        for o in OPTIONS
+        for c in ON_TORCH
+        if c.square or o not in ("diagonal", "block")
+    ],
 )
 def test_option(case, option, rng):
     """The option has its meaning, or the cell says that it has none there."""

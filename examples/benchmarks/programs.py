@@ -51,8 +51,6 @@ def summed(results):
 
 
 def _keras_program(case, peer, shape, mode, weights):
-    import keras
-
     x, lengths = data(shape, case.masked)
     inputs = [x]
     if lengths is not None:
@@ -61,8 +59,7 @@ def _keras_program(case, peer, shape, mode, weights):
     if weights is not None:
         model.set_weights(weights)
     model.compile(loss="mse", jit_compile=True if peer.endswith("-jit") else "auto")
-    make = {"tensorflow": _tensorflow_step, "jax": _jax_step}[keras.backend.backend()]
-    run, jit = make(model, inputs, mode == "train")
+    run, jit = keras_step(model, inputs, mode == "train")
     return Program(run, jit, model.count_params(), model)
 
 
@@ -82,6 +79,13 @@ def _model(case, peer, shape):
     for layer in made if isinstance(made, list) else [made]:
         outputs = layer(outputs, **mask)
     return keras.Model(inputs, outputs)
+
+
+def keras_step(model, inputs, train):
+    """A compiled Keras model's step on some inputs, as `fit` would run it, and whether it is all jitted."""
+    import keras
+
+    return {"tensorflow": _tensorflow_step, "jax": _jax_step}[keras.backend.backend()](model, inputs, train)
 
 
 def _tensorflow_step(model, inputs, train):

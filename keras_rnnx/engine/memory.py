@@ -154,7 +154,8 @@ def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay,
     held = ops.sum(scores, axis=-1, keepdims=True) + before * product(q, normalizer[..., None])
     size, one = ops.abs(held), ops.exp(-m)[..., None]
     size = ops.where(size > one, size, one)
-    size = ops.where(size > 0, size, ops.ones_like(size))  # both are zero where q is, once exp(-m) underflows
+    # At masked steps q is zero and exp(-m) may be, too, or its square, which the gradient divides by.
+    size = ops.where(ops.logical_and(writes[..., None] > 0, size > 0), size, ops.ones_like(size))
     written = k * weights[..., -1, :, None]
     last = before[..., -1:, :]
     memory = last * memory + product(written, v, "left")
