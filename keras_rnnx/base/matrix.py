@@ -191,7 +191,7 @@ class MatrixCell(ProjectingCell):
         del multiply, vectors
         parts, documents = (x["x"], x["ids"][0]) if "ids" in x else (x, None)
         if documents is None:
-            documents = ops.zeros((1, y.shape[2]), "int32")
+            documents = ops.zeros((1, ops.shape(y)[2]), "int32")
         y_new, new = self.chunk(memory.Chunk(documents), parts, *state)
         return [y_new, *new]
 

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx.base.matrix import MatrixCell
-from keras_rnnx.engine import memory
+from keras_rnnx.engine import memory, paths
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -83,23 +83,24 @@ class RetNetCell(MatrixCell):
     def chunk(self, seen, parts, *state):
         """Equations (2) and (3), where the position is counted from the start of the chunk."""
         parts = dict(parts)
-        turned = memory.sums(parts.pop("turn"), -1)[..., None]
-        theta = 10000.0 ** -np.linspace(0.0, 1.0, self.keys // 2)
-        angles = turned * ops.convert_to_tensor(theta, turned.dtype)  # (B, heads, L, K / 2)
-        parts |= {name: _rotated(parts[name], angles) for name in ("q", "k")}
+        position = ops.cumsum(ops.cast(parts.pop("turn"), "int32"), axis=-1)
+        # From tables: Keras' cosine of float64 is one of float32 on JAX.
+        angles = np.arange(paths.MEMORY_CHUNK + 1)[:, None] * 10000.0 ** -np.linspace(0.0, 1.0, self.keys // 2)
+        tables = [ops.convert_to_tensor(f(angles), state[0].dtype) for f in (np.cos, np.sin)]
+        cos, sin = (ops.take(table, position, axis=0) for table in tables)  # (B, heads, L, K / 2)
+        parts |= {name: _rotated(parts[name], cos, sin) for name in ("q", "k")}
         y, kept = memory.scalar_decay(seen, *state, **parts)
-        rows = ops.swapaxes(kept, -1, -2)
-        return y, [ops.swapaxes(_rotated(rows, -angles[..., -1:, :]), -1, -2)]
+        rows = _rotated(ops.swapaxes(kept, -1, -2), cos[..., -1:, :], -sin[..., -1:, :])
+        return y, [ops.swapaxes(rows, -1, -2)]
 
     def readout(self, y, beside):
         """Equation (4)."""
         return self.projected_output(beside * self.normed(y, centered=True))
 
 
-def _rotated(a, angles):
-    """The pairs of the last axis of a, turned by angles (..., K / 2)."""
+def _rotated(a, cos, sin):
+    """The pairs of the last axis of a, turned by angles of which these are cosine and sine (..., K / 2)."""
     first, second = a[..., ::2], a[..., 1::2]
-    cos, sin = ops.cos(angles), ops.sin(angles)
     pairs = ops.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
     return ops.reshape(pairs, ops.shape(a))
 

@@ -30,9 +30,9 @@ def product(left, right, transpose=()):
 
 def sums(a, axis):
     """The sums up to each step; a product, which keeps the dtype (Keras' cumsum leaves float64 on torch)."""
-    count = ops.arange(a.shape[axis])
-    upto = ops.cast(count[:, None] >= count[None, :], a.dtype)
-    return product(a, upto, "right") if axis == -1 else product(upto, a)
+    step = ops.arange(ops.shape(a)[axis])
+    upto = ops.cast(step[:, None] >= step[None, :], a.dtype)
+    return product(upto, a[..., None])[..., 0] if axis == -1 else product(upto, a)
 
 
 class Chunk:
@@ -43,9 +43,9 @@ class Chunk:
     """
 
     def __init__(self, documents):
-        count = documents.shape[-1]
+        step = ops.arange(ops.shape(documents)[-1])
         here, there = documents[:, None, :, None], documents[:, None, None, :]
-        earlier = ops.arange(count)[:, None] >= ops.arange(count)[None, :]
+        earlier = step[:, None] >= step[None, :]
         self.sees = ops.logical_and(here == there, earlier)  # (B, 1, L, L)
         self.first = (documents == 0)[:, None, :, None]  # (B, 1, L, 1)
         self.last = (documents == documents[:, -1:])[:, None, :, None]
@@ -165,7 +165,7 @@ def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay,
 
 def _solved(held, right):
     """x with x_t + sum_{s<t} held_ts x_s = right_t."""
-    count = held.shape[-1]
-    below = ops.arange(count)[:, None] > ops.arange(count)[None, :]
-    unit = ops.where(below, held, ops.zeros_like(held)) + ops.eye(count, dtype=held.dtype)
+    step = ops.arange(ops.shape(held)[-1])
+    here, there = step[:, None], step[None, :]
+    unit = ops.where(here > there, held, ops.cast(here == there, held.dtype))
     return ops.solve_triangular(unit, right, lower=True)

@@ -10,7 +10,7 @@ from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN
-from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, first_mask, says_all_arguments
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, as_shape, first_mask, says_all_arguments
 
 RESIDUALS = (None, "sum", "highway", "dense")
 
@@ -182,7 +182,9 @@ class DeepRNN(SequenceLayer):
         dtype = self._cells()[0][0].state_dtype
         for wanted, front in ((self.return_all_states, steps), (self.return_state, shape[:1])):
             if wanted:
-                spec += [[keras.KerasTensor((*front, n), dtype) for n in sizes] for sizes in self._state_sizes()]
+                spec += [
+                    [keras.KerasTensor((*front, *as_shape(n)), dtype) for n in sizes] for sizes in self._state_sizes()
+                ]
         return tuple(spec) if len(spec) > 1 else spec[0]
 
     # ---- the call ----

@@ -9,7 +9,7 @@ from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.base.interface import AbstractCell, Reading
 from keras_rnnx.engine import masks
-from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, first_mask, says_all_arguments
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, as_shape, first_mask, says_all_arguments
 from keras_rnnx.layers.state import StatefulLayer
 
 
@@ -104,11 +104,11 @@ class RNN(StatefulLayer):
         dtype, state_dtype = self.compute_dtype, self.cell.state_dtype
         lead = shape[:2] if self.return_sequences else shape[:1]
         sizes = tree.flatten(self.cell.state_size)
-        spec = [keras.KerasTensor((*lead, *_as_shape(self.cell.output_size)), dtype)]
+        spec = [keras.KerasTensor((*lead, *as_shape(self.cell.output_size)), dtype)]
         if self.return_all_states:
-            spec += [keras.KerasTensor((*shape[:2], *_as_shape(n)), state_dtype) for n in sizes]
+            spec += [keras.KerasTensor((*shape[:2], *as_shape(n)), state_dtype) for n in sizes]
         if self.return_state:
-            final = [keras.KerasTensor((shape[0], *_as_shape(n)), state_dtype) for n in sizes]
+            final = [keras.KerasTensor((shape[0], *as_shape(n)), state_dtype) for n in sizes]
             spec += tree.pack_sequence_as(self._state_structure(), final)
         return tuple(spec) if len(spec) > 1 else spec[0]
 
@@ -234,7 +234,7 @@ class RNN(StatefulLayer):
         if state is None:
             return None
         flat = tree.flatten(state)
-        expected = [(batch, *_as_shape(n)) for n in tree.flatten(self.cell.state_size)]
+        expected = [(batch, *as_shape(n)) for n in tree.flatten(self.cell.state_size)]
         shapes = [tuple(s.shape) for s in flat]
         fits = len(shapes) == len(expected) and all(
             len(a) == len(b) and all(m is None or n is None or m == n for m, n in zip(a, b, strict=True))
@@ -256,10 +256,6 @@ class RNN(StatefulLayer):
         """The cell's own initial state, as a list."""
         state = self.cell.get_initial_state(batch_size=batch_size)
         return list(state) if isinstance(state, (list, tuple)) else [state]
-
-
-def _as_shape(size):
-    return (size,) if isinstance(size, int) else tuple(size)
 
 
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
