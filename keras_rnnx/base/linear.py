@@ -99,7 +99,7 @@ class LinearCell(ProjectingCell):
             compiled=path.compiled,
             save=how.training and how.memory[0] != "remat",
         )
-        beside = _held(beside[0], flags) if beside else None
+        beside = masks.last_read(beside[0], flags.get("mask"), flags.get("reset")) if beside else None
         result = self._result([*states, *carried], len(a), beside, how)
         if how.holds_start:
             none = None if beside is None else ops.zeros_like(beside[0])
@@ -110,12 +110,12 @@ class LinearCell(ProjectingCell):
         """The coefficients with masked steps, which keep the state, and resets, which replace it."""
         a, b = ([ops.cast(part, self.state_dtype) for part in number] for number in (a, b))
         if "mask" in flags:
-            valid = _rows(flags["mask"], a[0])
+            valid = masks.rows(flags["mask"], a[0])
             one = [ops.ones_like(a[0]), *[ops.zeros_like(part) for part in a[1:]]]
             a = [ops.where(valid, part, kept) for part, kept in zip(a, one, strict=True)]
             b = [ops.where(valid, part, ops.zeros_like(part)) for part in b]
         if "reset" in flags:
-            reset = _rows(flags["reset"], a[0])
+            reset = masks.rows(flags["reset"], a[0])
             own = self.get_initial_state(ops.shape(a[0])[1])[: len(a)]
             restarted = plus(times(a, [ops.cast(s, self.state_dtype)[None] for s in own]), b)
             b = [ops.where(reset, new, part) for new, part in zip(restarted, b, strict=True)]
@@ -174,20 +174,3 @@ def _seen(x, state, flags, size):
     carried = handed(ops.cast(ops.concatenate(shifts[-2::-1], axis=-1), state[-1].dtype), state[-1], *valid)
     shifts = shifts if cut is None else truncated(shifts, cut, *valid)
     return ops.concatenate(shifts[::-1], axis=-1), [carried]
-
-
-def _held(a, flags):
-    """a (T, B, M) with each masked step's replaced by the last one read in its document, zero before any."""
-    if "mask" not in flags:
-        return a
-    return masks.held(ops.where(_rows(flags["mask"], a), a, ops.zeros_like(a)), _known(flags))
-
-
-def _known(flags):
-    """The steps (T, B) at which a new value stands: valid ones, and the first of a document."""
-    return ops.logical_or(flags["mask"], flags["reset"]) if "reset" in flags else flags["mask"]
-
-
-def _rows(flags, like):
-    """Flags (T, B), shaped to select rows of (T, B, ...)."""
-    return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - 2)))

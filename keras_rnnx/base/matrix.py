@@ -207,7 +207,7 @@ class MatrixCell(ProjectingCell):
         made = self._walk(self._quiet(parts, flags.get("mask")), state[: len(state) - len(carried)], flags, how, steps)
         steps, batch = ops.shape(x)[:2]
         y = ops.reshape(_in_time(made["emit"][0], steps), (steps, batch, self.units))
-        outputs = self._held(self.readout(y, beside), flags)
+        outputs = masks.last_read(self.readout(y, beside), flags.get("mask"), flags.get("reset"))
         every = [*made["emit"][1:], *carried] if how.emit == "states" else None
         final = [*made["final"][1:], *(a[-1] for a in carried)]
         return self._aligned(Result(outputs[-1], final, outputs, every), state, how)
@@ -257,19 +257,7 @@ class MatrixCell(ProjectingCell):
         if mask is None:
             return parts
 
-        def quiet(a):
-            valid = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(a.shape) - 2)))
-            return ops.where(valid, a, ops.zeros_like(a))
-
-        return {name: quiet(a) for name, a in parts.items()}
-
-    def _held(self, outputs, flags):
-        if "mask" not in flags:
-            return outputs
-        known, mask = flags["mask"], flags["mask"][:, :, None]
-        if "reset" in flags:
-            known = ops.logical_or(known, flags["reset"])
-        return masks.held(ops.where(mask, outputs, ops.zeros_like(outputs)), known)
+        return {name: ops.where(masks.rows(mask, a), a, ops.zeros_like(a)) for name, a in parts.items()}
 
     def _aligned(self, result, state, how):
         if how.reverse:

@@ -146,6 +146,19 @@ def reversed_intervals(deltas, mask=None, resets=None):
     return ops.take_along_axis(ops.take_along_axis(deltas, steps, axis=1), ops.maximum(made - 1, 0), axis=1)
 
 
+def rows(flags, like):
+    """Flags with axes of size 1 behind, shaped to select rows of `like`, whose leading axes are theirs."""
+    return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - len(flags.shape))))
+
+
+def last_read(a, mask=None, resets=None):
+    """a (T, B, ...) with each masked step's replaced by the last one read in its document, zero before any."""
+    if mask is None:
+        return a
+    known = mask if resets is None else ops.logical_or(mask, resets)
+    return held(ops.where(rows(mask, a), a, ops.zeros_like(a)), known)
+
+
 def held(a, known):
     """a (T, B, ...) with each entry that is not known replaced by the last known one before it, zeros before any.
 

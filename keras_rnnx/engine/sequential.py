@@ -19,7 +19,7 @@ import functools
 
 from keras import ops, tree
 
-from keras_rnnx.engine import products
+from keras_rnnx.engine import masks, products
 from keras_rnnx.engine.backends import backend, unrolled
 
 
@@ -149,15 +149,10 @@ def _joined(slots):
 # ---- one step ----
 
 
-def _rows(flags, like):
-    """Flags (B,), or (2, B) in lanes, shaped to select rows of a state (B, ...)."""
-    return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - len(flags.shape))))
-
-
 def transition(engine, walk, flow, data, slot, state, multiply):
     """All that happens in one step: reset, the cell's equations, zoneout, mask."""
     if "reset" in slot:
-        state = [ops.where(_rows(slot["reset"], s), r, s) for s, r in zip(state, flow["reset_state"], strict=True)]
+        state = [ops.where(masks.rows(slot["reset"], s), r, s) for s, r in zip(state, flow["reset_state"], strict=True)]
     x = tree.map_structure(lambda a: ops.cast(a, state[0].dtype), slot["x"])
     if "ids" in slot:
         x = {"x": x, "ids": slot["ids"]}
@@ -176,7 +171,7 @@ def transition(engine, walk, flow, data, slot, state, multiply):
         elif rate:
             new[i] = rate * state[i] + (1 - rate) * new[i]
     if "mask" in slot:
-        new = [ops.where(_rows(slot["mask"], s), n, s) for n, s in zip(new, state, strict=True)]
+        new = [ops.where(masks.rows(slot["mask"], s), n, s) for n, s in zip(new, state, strict=True)]
     return new
 
 

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_rnnx.engine.masks import held, places
+from keras_rnnx.engine.masks import held, places, rows
 
 
 def window(x, before, mask=None, resets=None):
@@ -68,15 +68,10 @@ def handed(carried, before, mask=None, resets=None):
     """
     if mask is None:
         return carried
-    carried = ops.where(_rows(mask, carried), carried, ops.zeros_like(carried))
+    carried = ops.where(rows(mask, carried), carried, ops.zeros_like(carried))
     known = mask if resets is None else ops.logical_or(mask, resets)
     known = ops.concatenate([ops.ones_like(known[:1]), known])
     return held(ops.concatenate([before[None], carried]), known)[1:]
-
-
-def _rows(flags, like):
-    """Flags (T, B), shaped to select rows of (T, B, ...)."""
-    return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - 2)))
 
 
 def _taken(a, index):
