@@ -27,6 +27,8 @@ def test_gates_are_columns_with_names(rng):
     for name, want in zip("zrn", np.split(values, 3, axis=-1), strict=True):
         np.testing.assert_array_equal(array(getattr(made, name)), want)
     both, last = made.split("z r", "n")
+    pieces = Gates([getattr(made, name) for name in "zrn"], "z r n".split())
+    np.testing.assert_array_equal(array(pieces.array), values)
     np.testing.assert_array_equal(array(both.array), values[:, : 2 * H])
     np.testing.assert_array_equal(array(both.r), values[:, H : 2 * H])
     np.testing.assert_array_equal(array(last.n), values[:, 2 * H :])
@@ -38,6 +40,9 @@ def test_arithmetic_of_gates(rng):
     one, other = Gates(tensor(a), ("f", "n")), Gates(tensor(b), ("f", "n"))
     for found, want in [
         (one + other, a + b),
+        (one + tensor(b), a + b),
+        (one * tensor(b[:, :1]), a * b[:, :1]),
+        (one.map(ops.square), a**2),
         (one - other, a - b),
         (one * other, a * b),
         (one + 1.5, a + 1.5),
@@ -47,24 +52,15 @@ def test_arithmetic_of_gates(rng):
         assert found.names == ("f", "n")
 
 
-@pytest.mark.parametrize("functions", ["sigmoid tanh", "tanh tanh", "sigmoid relu", "sigmoid sigmoid"])
-def test_activate_is_each_gate_by_itself(functions, rng):
-    """However the block is computed, and with its gradient."""
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu"])
+def test_activated(name, rng):
+    """However it is computed, and with its gradient."""
     by_name = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": lambda v: np.maximum(v, 0)}
-    values = rng.normal(size=(B, 2 * H)) * 3
-    names = functions.split()
-
-    def call(a):
-        return ops.concatenate(gates.activate(Gates(a, ("a", "b")), [keras.activations.get(n) for n in names]), -1)
-
-    def plain(a):
-        parts = [keras.activations.get(n)(p) for n, p in zip(names, ops.split(a, 2, axis=-1), strict=True)]
-        return ops.concatenate(parts, -1)
-
-    want = np.concatenate([by_name[n](v) for n, v in zip(names, np.split(values, 2, axis=-1), strict=True)], -1)
-    np.testing.assert_allclose(array(call(tensor(values))), want, rtol=0, atol=max(EXACT["atol"], 1e-7))
-    (found,) = gradients(lambda a: ops.sum(call(a) ** 2), [tensor(values)])
-    (wanted,) = gradients(lambda a: ops.sum(plain(a) ** 2), [tensor(values)])
+    values, function = rng.normal(size=(B, 2 * H)) * 3, keras.activations.get(name)
+    found = array(gates.activated(function, tensor(values)))
+    np.testing.assert_allclose(found, by_name[name](values), rtol=0, atol=max(EXACT["atol"], 1e-7))
+    (found,) = gradients(lambda a: ops.sum(gates.activated(function, a) ** 2), [tensor(values)])
+    (wanted,) = gradients(lambda a: ops.sum(function(a) ** 2), [tensor(values)])
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
 
 

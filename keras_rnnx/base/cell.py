@@ -9,7 +9,7 @@ from keras_rnnx.arguments import choice, rate
 from keras_rnnx.base import reading, structures
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import paths
-from keras_rnnx.engine.gates import activate, normalize
+from keras_rnnx.engine.gates import activated, normalize, split
 from keras_rnnx.engine.sequential import Engine
 
 NORMALIZATIONS = (None, "layer", "rms")
@@ -104,8 +104,9 @@ class Cell(ProjectingCell):
         self.recurrent_gates = tuple(recurrent.split())
         self.rates = self._checked_zoneout(zoneout)
         self._products = {}  # name -> {key: weight}
+        self._product_gates = {}  # name -> names of gates
         self._vectors = {}  # name -> weight
-        self._asked = None
+        self._tried = None  # `read_by_step`
         step = functools.partial(reading.engine_step, self)
         self.engine = Engine(step)
 
@@ -133,7 +134,7 @@ class Cell(ProjectingCell):
                 "recurrent",
                 (self.state_sizes()[0], recurrent_width),
                 structure=self.recurrent_structure,
-                gates=len(self.recurrent_gates),
+                gates=self.recurrent_gates,
             )
         self.build_bias(width)
         if self.normalization:
@@ -145,7 +146,7 @@ class Cell(ProjectingCell):
         for name in self.VECTORS.split():
             self.add_vector(name)
 
-    def add_matrix(self, name, shape, bias=False, structure="dense", gates=1):
+    def add_matrix(self, name, shape, bias=False, structure="dense", gates=()):
         """Adds a matrix whose product a step takes as `u.<name>(left)`; weight `<name>_kernel`.
 
         Args:
@@ -153,10 +154,10 @@ class Cell(ProjectingCell):
             shape: (size of the left operand, width of the product).
             bias: bool, whether a bias `<name>_bias` is added to the product.
             structure: see `recurrent_structure`.
-            gates: int, how many gates the product makes.
+            gates: names of the gates that the product makes; with some, `u.<name>(left)` is `Gates`.
         """
         made = {}
-        wanted = structures.shapes(structure, *shape, gates, self.recurrent_blocks, self.recurrent_rank)
+        wanted = structures.shapes(structure, *shape, len(gates) or 1, self.recurrent_blocks, self.recurrent_rank)
         for key, (suffix, part) in wanted.items():
             initializer = structures.Structured(self.recurrent_initializer, key)
             made[key] = self.new_weight(f"{name}_kernel{suffix}", part, initializer)
@@ -170,7 +171,11 @@ class Cell(ProjectingCell):
                 constraint=self.bias_constraint,
             )
             setattr(self, f"{name}_bias", made["bias"])
-        self._products[name] = made
+        self.add_product(name, made, gates)
+
+    def add_product(self, name, weights, gates=()):
+        """Adds the product with weights that are there; see `add_matrix`."""
+        self._products[name], self._product_gates[name] = weights, tuple(gates)
 
     def add_vector(self, name, shape=None, initializer="zeros"):
         """Adds a vector that a step reads as `u.<name>`; shape (H,) unless given."""
@@ -182,16 +187,24 @@ class Cell(ProjectingCell):
 
     def product(self, x):
         """x W for rows x (..., D), normalized where asked for."""
-        projected = super().product(x)
+        gates = super().product(x)
         if self.normalization:
-            projected = normalize(projected, self._cast(self.kernel_gain), self.normalization, len(self.gates))
-        return projected
+            gains = split(self._cast(self.kernel_gain), len(gates))
+            gates = [normalize(g, gain, self.normalization) for g, gain in zip(gates, gains, strict=True)]
+        return gates
+
+    def inputs(self, x):
+        """What a step reads of the inputs, for all steps at once: arrays (..., N) by name, in the order of `Gates`.
+
+        Default: x W + b for each of `GATES`. A cell whose step reads more, or less, overrides this.
+        """
+        return dict(zip(self.gates, self.project(x), strict=True))
 
     def step(self, x, u, *state):
         """The equations of one step: a pure function.
 
         Args:
-            x: `Gates`, the projected input of the step, each gate (B, H).
+            x: `Gates`, what `inputs` gave for this step, each (B, H).
             u: `Recurrent`, the recurrent products and the vectors.
             *state: the old states (B, H), in the order of `STATES`.
 
@@ -203,10 +216,8 @@ class Cell(ProjectingCell):
     def activate(self, gates):
         """Each gate of `Gates` with its activation, in storage order: see `CANDIDATES`."""
         candidates = self.CANDIDATES.split()
-        return activate(
-            gates,
-            [self.activation if g in candidates else self.recurrent_activation for g in gates.names],
-        )
+        functions = [self.activation if name in candidates else self.recurrent_activation for name in gates.names]
+        return tuple(activated(function, gate) for function, gate in zip(functions, gates, strict=True))
 
     def readout(self, h):
         """The output made from the first state, for all steps at once. Default: the state itself."""
@@ -216,14 +227,19 @@ class Cell(ProjectingCell):
 
     def check(self):
         """Tries one step on zeros."""
-        self._asked = tuple(reading.tried_step(self))
+        self._tried = reading.tried_step(self)
+
+    @property
+    def read_by_step(self):
+        """The names of `inputs`, and `asked`."""
+        if self._tried is None:
+            self.check()
+        return self._tried
 
     @property
     def asked(self):
         """The recurrent products of a step, in the order of use: (name, gates or None, width of the left operand)."""
-        if self._asked is None:
-            self.check()
-        return self._asked
+        return self.read_by_step[1]
 
     @property
     def operands(self):
@@ -258,10 +274,9 @@ class Cell(ProjectingCell):
             return rows
         return [ops.concatenate([ops.split(w, len(order))[self.gates.index(g)] for g in order]) for w in rows]
 
-    @property
-    def matrices(self):
-        """The names of the recurrent products."""
-        return tuple(self._products)
+    def gates_of_products(self):
+        """The names of the gates of each recurrent product, by its name; () where it is one array."""
+        return self._product_gates
 
     def recurrent_bias(self):
         """The bias (G*H,) that is added to the recurrent product itself, or None."""

@@ -8,7 +8,7 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.interface import Reading, Result
 from keras_rnnx.base.projecting import ProjectingCell
-from keras_rnnx.engine import masks, memory, paths, products
+from keras_rnnx.engine import masks, memory, paths
 from keras_rnnx.engine.sequential import Engine
 from keras_rnnx.engine.windows import handed, truncated, window
 
@@ -121,7 +121,8 @@ class MatrixCell(ProjectingCell):
 
     def named(self, x):
         """The columns of x W + b for rows x (..., D), by name."""
-        bias, a = self.input_bias(), self.scaled(_cut(self.product(x), self.columns()))
+        bias, kernels = self.input_bias(), _cut(self._cast(self.kernel), self.columns())
+        a = self.scaled({name: self.times(x, kernel) for name, kernel in kernels.items()})
         return a if bias is None else {**a, **{n: a[n] + b for n, b in _cut(bias, self._biased()).items()}}
 
     def scaled(self, a):
@@ -177,7 +178,7 @@ class MatrixCell(ProjectingCell):
 
     def projected_output(self, y):
         """y W_o."""
-        return products.apply({"kernel": self._cast(self.output_kernel)}, y, y.dtype)
+        return self.times(y, self.output_kernel)
 
     # ---- the way through the engine ----
 

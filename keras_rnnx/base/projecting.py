@@ -6,6 +6,7 @@ from keras import ops
 from keras_rnnx.arguments import positive, rate
 from keras_rnnx.base.interface import AbstractCell
 from keras_rnnx.engine import products
+from keras_rnnx.engine.gates import split
 
 
 def known_features(input_shape):
@@ -23,6 +24,8 @@ class ProjectingCell(AbstractCell):
         STATES: names of the states.
         TIMED: whether the cell reads the time between steps, `deltas`.
         LANES: whether two such cells can walk in one loop.
+        BARE: whether the inputs are also added as they are: `bare(x)`, x itself where D is H, else x W_in with the
+            weight `input_kernel` (D, H).
 
     Args:
         units: int > 0, H, the size of every state.
@@ -42,6 +45,7 @@ class ProjectingCell(AbstractCell):
     STATES = "h"
     TIMED = False
     LANES = False
+    BARE = False
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class ProjectingCell(AbstractCell):
         self.states = tuple(self.STATES.split())
         self._initial = []
         self.features = None
+        self.input_kernel = None
 
     @property
     def draws(self):
@@ -115,6 +120,8 @@ class ProjectingCell(AbstractCell):
         if width:
             self.build_kernel(width)
         self.build_own(width)
+        if self.BARE and self.features != self.units:
+            self.input_kernel = self.new_weight("input_kernel", (self.features, self.units), role="kernel")
         if self.learn_initial_state:
             self._initial = [
                 self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros") if learned else None
@@ -138,9 +145,12 @@ class ProjectingCell(AbstractCell):
         """Makes `bias` (G*H,), which `project` adds. A cell with another bias overrides this."""
         self.bias = self.new_weight("bias", (width,)) if self.use_bias and width else None
 
-    def new_weight(self, name, shape, initializer=None):
-        """A weight with the initializer, regularizer and constraint of its role: kernel, bias or recurrent."""
-        role = "recurrent" if name not in ("kernel", "bias") else name
+    def new_weight(self, name, shape, initializer=None, role=None):
+        """A weight with the initializer, regularizer and constraint of its role: kernel, bias or recurrent.
+
+        The role is that of its name unless given; recurrent where the name is none.
+        """
+        role = role or (name if name in ("kernel", "bias") else "recurrent")
         return self.add_weight(
             name=name,
             shape=shape,
@@ -161,17 +171,25 @@ class ProjectingCell(AbstractCell):
         ]
 
     def project(self, x):
-        """x W + b for rows x (..., D), all steps at once; returns (..., G*H)."""
+        """x W + b for rows x (..., D), all steps at once: a list of an array (..., H) for each gate."""
         return self.with_bias(self.product(x))
 
     def product(self, x):
-        """x W for rows x (..., D)."""
-        return products.apply({"kernel": self._cast(self.kernel)}, x, x.dtype)
+        """x W for rows x (..., D), gate by gate: joined and cut again they would be copied twice."""
+        return [self.times(x, part) for part in split(self._cast(self.kernel), len(self.gates))]
 
-    def with_bias(self, projected):
-        """The projected input with its bias, where there is one."""
+    def times(self, x, kernel):
+        """The product of rows x with a weight, in the compute dtype."""
+        return products.apply({"kernel": self._cast(kernel)}, x, x.dtype)
+
+    def bare(self, x):
+        """x itself, or x W_in where D is not H: see `BARE`."""
+        return x if self.input_kernel is None else self.times(x, self.input_kernel)
+
+    def with_bias(self, gates):
+        """A list of projected gates with their biases, where there are some."""
         bias = self.input_bias()
-        return projected if bias is None else projected + bias
+        return gates if bias is None else [g + b for g, b in zip(gates, split(bias, len(gates)), strict=True)]
 
     def input_bias(self):
         """The bias that `project` adds, in the compute dtype, or None."""

@@ -9,7 +9,7 @@ from keras import ops
 from keras_rnnx.base.interface import Result
 from keras_rnnx.engine import products
 from keras_rnnx.engine.backends import backend
-from keras_rnnx.engine.gates import Gates, Recurrent, normalize
+from keras_rnnx.engine.gates import Gates, Recurrent, normalize, split
 from keras_rnnx.engine.sequential import Walk, transition
 
 
@@ -38,36 +38,38 @@ def _weights(cell):
 
 
 def engine_step(cell, x, multiply, vectors, *state):
-    """`cell.step` between plain arrays: names the gates, normalizes the products, adds a bias after that."""
-    multiply = functools.partial(_product, multiply)
-    if cell.normalization:
-        multiply = functools.partial(_normalized, cell, multiply, vectors)
+    """`cell.step` between plain arrays."""
+    return _named_step(cell, cell.read_by_step[0], x, multiply, vectors, state)
+
+
+def _named_step(cell, names, x, multiply, vectors, state):
+    """`cell.step` on inputs with names, with products that are normalized and get their bias after that."""
+    multiply = functools.partial(_product, cell, multiply, vectors)
     if cell.timed:
-        x, vectors = x["x"], {**vectors, "delta": x["delta"]}
-    u = Recurrent(cell.recurrent_gates, cell.matrices, vectors, multiply)
-    new = cell.step(Gates(x, cell.gates), u, *state)
+        vectors = {**vectors, "delta": x["delta"]}
+    u = Recurrent(cell.gates_of_products(), vectors, multiply)
+    new = cell.step(Gates(x["inputs"], names), u, *state)
     new = list(new) if isinstance(new, (list, tuple)) else [new]
     return [n.array if isinstance(n, Gates) else n for n in new]
 
 
-def _product(multiply, name, gates, left):
-    return multiply(_key(name, gates), left)
-
-
-def _normalized(cell, multiply, vectors, name, gates, left):
-    value = multiply(name, gates, left)
-    if name != "recurrent":
-        return value
-    names = ("recurrent_gain", "recurrent_bias")
-    parts = {n: vectors[n] for n in names if n in vectors}
+def _product(cell, multiply, vectors, name, gates, left):
+    """A recurrent product: a list of an array for each of its gates."""
+    names = gates or cell.gates_of_products()[name]
+    made = multiply(_key(name, gates), left, len(names) or 1)
+    if name != "recurrent" or not cell.normalization:
+        return made
+    parts = {n: v for n, v in vectors.items() if n in ("recurrent_gain", "recurrent_bias")}
     parts = products.columns(parts, cell.recurrent_gates, gates)
-    count = len(gates or cell.recurrent_gates)
-    value = normalize(value, parts["recurrent_gain"], cell.normalization, count)
-    return value + parts["recurrent_bias"] if "recurrent_bias" in parts else value
+    gain = Gates(parts["recurrent_gain"], names)
+    made = [normalize(gate, g, cell.normalization) for gate, g in zip(made, gain, strict=True)]
+    if "recurrent_bias" in parts:
+        made = [gate + b for gate, b in zip(made, Gates(parts["recurrent_bias"], names), strict=True)]
+    return made
 
 
 def tried_step(cell):
-    """Runs one step on zeros; returns the recurrent products that it asks for, see `Cell.asked`.
+    """Runs one step on zeros; returns what it reads: see `Cell.read_by_step`.
 
     Raises:
         ValueError: if `step` returns other states than `STATES` announces, or reads a variable.
@@ -75,24 +77,25 @@ def tried_step(cell):
     asked, sizes, dtype = [], cell.state_sizes(), cell.state_dtype
     weights, vectors = cell.weights_of_products(), cell.values_of_vectors()
 
-    def multiply(key, left):
+    def multiply(key, left, count):
         name, _, gates = key.partition(":")
         gates = tuple(gates.split()) or None
         asked.append((name, gates, left.shape[-1]))
-        return products.apply(products.columns(weights[name], cell.recurrent_gates, gates), left, dtype)
+        product = products.apply(products.columns(weights[name], cell.recurrent_gates, gates), left, dtype)
+        return split(product, count)
 
-    rows = ops.zeros((2, cell.features), cell.compute_dtype)
-    x = ops.cast(cell.project(rows), dtype)
-    x = {"x": x, "delta": ops.ones((2, 1), dtype)} if cell.timed else x
+    inputs = cell.inputs(ops.zeros((2, cell.features), cell.compute_dtype))
+    x = {"inputs": [ops.cast(a, dtype) for a in inputs.values()], "delta": ops.ones((2, 1), dtype)}
+    names, state = tuple(inputs), [ops.zeros((2, n), dtype) for n in sizes]
     with NoVariables():
-        new = engine_step(cell, x, multiply, vectors, *[ops.zeros((2, n), dtype) for n in sizes])
+        new = _named_step(cell, names, x, multiply, vectors, state)
     shapes, expected = [tuple(n.shape) for n in new], [(2, n) for n in sizes]
     if shapes != expected:
         raise ValueError(
             f"Expected `step` of {type(cell).__name__} to return the states {cell.states} of "
             f"shapes {expected} for a batch of 2. Received: shapes {shapes}"
         )
-    return asked
+    return names, tuple(asked)
 
 
 def single_step(cell, inputs, states, deltas=None):
@@ -101,18 +104,17 @@ def single_step(cell, inputs, states, deltas=None):
         raise ValueError(f"Expected no `deltas`, which {type(cell).__name__} does not read. Received: deltas")
     flow = {"vectors": cell.values_of_vectors()}
     states = [ops.cast(s, cell.state_dtype) for s in states]
-    x = cell.project(ops.cast(inputs, cell.compute_dtype))
+    x = {"inputs": list(cell.inputs(ops.cast(inputs, cell.compute_dtype)).values())}
     if cell.timed:
-        deltas = ops.ones((ops.shape(x)[0], 1), x.dtype) if deltas is None else ops.reshape(deltas, (-1, 1))
-        x = {"x": x, "delta": ops.cast(deltas, x.dtype)}
-    slot = {"x": x}
+        deltas = ops.ones((ops.shape(inputs)[0], 1)) if deltas is None else ops.reshape(deltas, (-1, 1))
+        x["delta"] = ops.cast(deltas, cell.compute_dtype)
     walk = Walk(zoneout=cell.rates)
     weights = _weights(cell)
 
-    def multiply(key, left):
-        return products.apply(weights[key], left, cell.state_dtype)
+    def multiply(key, left, count):
+        return split(products.apply(weights[key], left, cell.state_dtype), count)
 
-    new = transition(cell.engine, walk, flow, {"fixed": {}}, slot, states, multiply)
+    new = transition(cell.engine, walk, flow, {"fixed": {}}, {"x": x}, states, multiply)
     return ops.cast(cell.readout(new[0]), cell.compute_dtype), new
 
 
@@ -178,9 +180,9 @@ def alike(cells):
 def _prepared(cell, x, state, how):
     """What the engine takes: `flow` and `data`, see there."""
     steps, batch = ops.shape(x)[:2]
-    projected = cell.project(cell.dropped(x, how))
+    inputs = {"inputs": list(cell.inputs(cell.dropped(x, how)).values())}
     flow = {
-        "x": {"x": projected, "delta": how.intervals(projected)} if cell.timed else projected,
+        "x": {**inputs, "delta": how.intervals(x)} if cell.timed else inputs,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
         "weights": _weights(cell),
         "vectors": cell.values_of_vectors(),

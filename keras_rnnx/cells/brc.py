@@ -1,10 +1,11 @@
 """The bistable recurrent cells (Vecoven et al., 2021)."""
 
 import keras
+from keras import ops
 
 from keras_rnnx.arguments import choice
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine.gates import activate
+from keras_rnnx.engine.gates import activated
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -50,8 +51,9 @@ class NBRCCell(Cell):
     def step(self, x, u, h):
         """Equations (1) to (3)."""
         x_ac, x_h = x.split("a c", "h")
-        feedback, c = activate(x_ac + u(h), [keras.activations.tanh, self.recurrent_activation])
-        candidate = self.activation(x_h.h + (1 + feedback) * h)
+        feedback, c = x_ac + u(h)
+        c = activated(self.recurrent_activation, c)
+        candidate = self.activation(x_h.h + (1 + ops.tanh(feedback)) * h)
         return c * h + (1 - c) * candidate
 
 

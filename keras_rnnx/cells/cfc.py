@@ -7,8 +7,7 @@ from keras import ops
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.ltc import checked_wiring, refuse
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
+from keras_rnnx.engine.gates import split
 from keras_rnnx.layers.rnn import CellLayer
 
 HEADS = {"default": "g k a b", "no_gate": "g k a b", "pure": "f"}
@@ -138,7 +137,7 @@ class CfCCell(Cell):
         if self.depth:
             for layer in range(2, self.depth + 1):
                 self.add_matrix(f"backbone_{layer}", (self.width, self.width), self.use_bias)
-            self.add_matrix("head", (self.width, len(self.heads) * self.units), self.use_bias)
+            self.add_matrix("head", (self.width, len(self.heads) * self.units), self.use_bias, gates=self.heads)
         if self.wiring is not None:
             self._build_layers()
         if self.mode == "pure":
@@ -158,7 +157,8 @@ class CfCCell(Cell):
             else:
                 self.masks[f"layer_{number}"] = self._mask(np.concatenate([reads, within]))
             size = len(own) + (0 if source is None else len(source))
-            self.add_matrix(f"layer_{number}", (size, len(self.heads) * len(own)), self.use_bias and number > 0)
+            bias = self.use_bias and number > 0
+            self.add_matrix(f"layer_{number}", (size, len(self.heads) * len(own)), bias, gates=self.heads)
             source = own
 
     def _mask(self, synapses):
@@ -183,7 +183,7 @@ class CfCCell(Cell):
         if self.wiring is None:
             return super().product(x)
         kernel = self._cast(self.kernel)
-        return products.apply({"kernel": kernel * ops.cast(self.masks["kernel"], kernel.dtype)}, x, x.dtype)
+        return split(self.times(x, kernel * ops.cast(self.masks["kernel"], kernel.dtype)), len(self.gates))
 
     def readout(self, h):
         """The motor neurons."""
@@ -196,7 +196,7 @@ class CfCCell(Cell):
             f = heads.f
             return A - A * ops.exp(-u.delta * (ops.abs(w_tau) + ops.abs(f))) * f
         g_k, a_b = heads.split("g k", "a b")
-        g, k = Gates(ops.tanh(g_k.array), g_k.names)
+        g, k = g_k.map(ops.tanh)
         gate = ops.sigmoid(a_b.a * u.delta + a_b.b)
         return (g if self.mode == "no_gate" else (1 - gate) * g) + gate * k
 
@@ -209,14 +209,14 @@ class CfCCell(Cell):
         s = self.activation(x.s + u.s(h))
         for layer in range(2, self.depth + 1):
             s = self.activation(getattr(u, f"backbone_{layer}")(s))
-        return self.solved(Gates(u.head(s), self.heads), u, range(self.units))
+        return self.solved(u.head(s), u, range(self.units))
 
     def _step_layers(self, x, u, h):
         new, layers = [], self.wiring.layers
         for number, own in enumerate(layers):
             old = h[..., own.start : own.stop]
             left = ops.concatenate([new[-1], old], axis=-1) if new else old
-            heads = Gates(getattr(u, f"layer_{number}")(left), self.heads)
+            heads = getattr(u, f"layer_{number}")(left)
             new.append(self.solved(heads if new else x + heads, u, own))
         in_order = sorted(range(len(layers)), key=lambda number: layers[number].start)
         return ops.concatenate([new[number] for number in in_order], axis=-1)

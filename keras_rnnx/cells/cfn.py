@@ -68,10 +68,10 @@ class CFNCell(Cell):
             return None
         return ops.pad(self._cast(self.bias), [[0, self.units]])
 
-    def project(self, x):
+    def inputs(self, x):
         """The gates' part of the input, and tanh(x W)."""
-        projected, cut = super().project(x), 2 * self.units
-        return ops.concatenate([projected[..., :cut], self.activation(projected[..., cut:])], axis=-1)
+        made = super().inputs(x)
+        return {**made, "w": self.activation(made["w"])}
 
     def step(self, x, u, h):
         """Equations (1) to (3)."""

@@ -6,7 +6,6 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.projecting import known_features
-from keras_rnnx.engine import products
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -77,13 +76,7 @@ class FastGRNNCell(Cell):
         """Makes W in one or two parts, and zeta and nu."""
         features = known_features(input_shape)
         if self.kernel_rank:
-            self.kernel_left = self.add_weight(
-                name="kernel_left",
-                shape=(features, self.kernel_rank),
-                initializer=self.kernel_initializer,
-                regularizer=self.kernel_regularizer,
-                constraint=self.kernel_constraint,
-            )
+            self.kernel_left = self.new_weight("kernel_left", (features, self.kernel_rank), role="kernel")
             input_shape = (*input_shape[:-1], self.kernel_rank)
         super().build(input_shape)
         self.features = features
@@ -110,7 +103,7 @@ class FastGRNNCell(Cell):
     def project(self, x):
         """x W."""
         if self.kernel_rank:
-            x = products.apply({"kernel": self._cast(self.kernel_left)}, x, x.dtype)
+            x = self.times(x, self.kernel_left)
         return super().project(x)
 
     def step(self, x, u, h):

@@ -7,8 +7,7 @@ from keras import ops
 from keras_rnnx.arguments import choice
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.projecting import known_features
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
+from keras_rnnx.engine.gates import split
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -111,14 +110,8 @@ class GRUDCell(Cell):
     def build_own(self, width):
         """Adds V, the decays and the mean."""
         super().build_own(width)
-        self._products["input"] = {"kernel": self.kernel}
-        self.mask_kernel = self.add_weight(
-            name="mask_kernel",
-            shape=(self.values, width),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.add_product("input", {"kernel": self.kernel}, self.gates)
+        self.mask_kernel = self.new_weight("mask_kernel", (self.values, width), role="kernel")
         rate = keras.initializers.RandomUniform(0.0, 0.1, self.seed)
         self.add_vector("input_decay_kernel", (self.values,), rate)
         if self.use_bias:
@@ -130,7 +123,7 @@ class GRUDCell(Cell):
     def _add_hidden_decay(self, rate):
         shape = (self.values, self.units)
         self.hidden_decay_kernel = self.add_weight(name="hidden_decay_kernel", shape=shape, initializer=rate)
-        self._products["hidden_decay"] = {"kernel": self.hidden_decay_kernel}
+        self.add_product("hidden_decay", {"kernel": self.hidden_decay_kernel})
         if self.use_bias:
             self.hidden_decay_bias = self.add_weight(
                 name="hidden_decay_bias", shape=(self.units,), initializer=self.bias_initializer
@@ -146,11 +139,14 @@ class GRUDCell(Cell):
             observed = ops.logical_not(ops.isnan(x))
         return ops.where(observed, x, ops.zeros_like(x)), ops.cast(observed, x.dtype)
 
-    def project(self, x):
-        """m V + b, the values and m, side by side."""
-        x, m = self.parted(x)
-        gates = self.with_bias(products.apply({"kernel": self._cast(self.mask_kernel)}, m, m.dtype))
-        return ops.concatenate([gates, x, m], axis=-1)
+    def project(self, m):
+        """m V + b: what of the inputs is known before the walk."""
+        return self.with_bias(split(self.times(m, self.mask_kernel), len(self.gates)))
+
+    def inputs(self, x):
+        """m V + b, the values and m."""
+        values, m = self.parted(x)
+        return {**super().inputs(m), "values": values, "m": m}
 
     def dropped(self, x, how):
         """Dropout of the values alone."""
@@ -161,15 +157,13 @@ class GRUDCell(Cell):
 
     def step(self, x, u, h, last, since):
         """Equations (1) to (9)."""
-        gates, values = x.array[..., : -2 * self.values], x.array[..., -2 * self.values :]
-        value, m = ops.split(values, 2, axis=-1)
+        gates, (value, m) = x.split("z r n", "values m")
         delta = u.delta + since
         rate = u.input_decay_kernel * delta
         fade = _decay(rate + u.input_decay_bias if self.use_bias else rate)
         x_hat = m * value + (1 - m) * (u.mean + fade * last)
         h_hat = _decay(u.hidden_decay(delta)) * h
-        read = Gates(gates, self.gates) + Gates(u.input(x_hat), self.gates)
-        a_zr, a_n = read.split("z r", "n")
+        a_zr, a_n = (gates + u.input(x_hat)).split("z r", "n")
         z, r = self.activate(a_zr + u.take("z", "r")(h_hat))
         n = self.activation(a_n.n + u.n(r * h_hat))
         h_new = (1 - z) * h_hat + z * n

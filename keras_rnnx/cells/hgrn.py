@@ -107,7 +107,7 @@ class HGRNCell(LinearCell):
     def coefficients(self, x):
         """Equations (1) to (5)."""
         count = len(self.states)
-        mu, *rest = ops.split(ops.cast(self.project(x), self.state_dtype), len(self.gates), axis=-1)
+        mu, *rest = [ops.cast(gate, self.state_dtype) for gate in self.project(x)]
         left = (1 - self.lower_bound) * ops.sigmoid(-mu)  # 1 - lambda
         b = [left * self.activation(part) for part in rest[:count]]
         gates = ops.sigmoid(ops.concatenate(rest[count:], axis=-1))

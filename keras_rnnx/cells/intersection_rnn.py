@@ -4,8 +4,6 @@ import keras
 from keras import ops
 
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -44,7 +42,7 @@ class IntersectionRNNCell(Cell):
     """
 
     GATES, STATES, CANDIDATES = "y h gy gh", "y h", "h"
-    LANES = True
+    LANES = BARE = True
 
     def __init__(
         self,
@@ -66,19 +64,6 @@ class IntersectionRNNCell(Cell):
         )
         self.output_activation = keras.activations.get(output_activation)
         self.forget_bias = float(forget_bias)
-        self.input_kernel = None
-
-    def build(self, input_shape):
-        """Adds `input_kernel` where x is not as wide as the state."""
-        super().build(input_shape)
-        if self.features != self.units:
-            self.input_kernel = self.add_weight(
-                name="input_kernel",
-                shape=(self.features, self.units),
-                initializer=self.kernel_initializer,
-                regularizer=self.kernel_regularizer,
-                constraint=self.kernel_constraint,
-            )
 
     def build_bias(self, width):
         """The bias, with b_gy and b_gh = `forget_bias` at the start."""
@@ -89,16 +74,13 @@ class IntersectionRNNCell(Cell):
 
         self.bias = self.new_weight("bias", (width,), start) if self.use_bias else None
 
-    def project(self, x):
-        """x W + b, and the x of (5): (..., 5H)."""
-        bare = x
-        if self.input_kernel is not None:
-            bare = products.apply({"kernel": self._cast(self.input_kernel)}, x, x.dtype)
-        return ops.concatenate([super().project(x), bare], axis=-1)
+    def inputs(self, x):
+        """x W + b, and the x of (5)."""
+        return {**super().inputs(x), "x": self.bare(x)}
 
     def step(self, x, u, y, h):
         """Equations (1) to (6)."""
-        projected, bare = Gates(x.array, (*self.gates, "x")).split("y h gy gh", "x")
+        projected, bare = x.split("y h gy gh", "x")
         a_y, a = (projected + u(h)).split("y", "h gy gh")
         y_in = self.output_activation(a_y.y)
         h_in, g_y, g_h = self.activate(a)

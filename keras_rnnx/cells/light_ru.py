@@ -55,13 +55,13 @@ class LightRUCell(Cell):
         bias = super().input_bias()
         return None if bias is None else ops.concatenate([bias, ops.zeros_like(bias)])
 
-    def project(self, x):
+    def inputs(self, x):
         """The input of the gate, and the candidate (1)."""
-        f, h = ops.split(super().project(x), 2, axis=-1)
-        return ops.concatenate([f, self.activation(h)], axis=-1)
+        made = super().inputs(x)
+        return {**made, "h": self.activation(made["h"])}
 
     def step(self, x, u, h):
-        """Equations (2) and (3); `project` has made (1)."""
+        """Equations (2) and (3); `inputs` has made (1)."""
         x_f, candidate = x
         f = self.recurrent_activation(x_f + u.f(h))
         return (1 - f) * h + f * candidate

@@ -53,7 +53,7 @@ class LinearRNNCell(LinearCell):
 
     def coefficients(self, x):
         """Equations (1) and (2)."""
-        return over_time([ops.tanh(ops.cast(self.alpha, self.state_dtype))], x), [self.project(x)]
+        return over_time([ops.tanh(ops.cast(self.alpha, self.state_dtype))], x), self.project(x)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

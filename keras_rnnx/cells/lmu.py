@@ -6,7 +6,6 @@ from keras import ops
 
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -130,33 +129,26 @@ class LMUCell(Cell):
         """Adds W_m and the encoders."""
         super().build_own(width)
         self.add_matrix("memory", (self.order, self.units))
-        self.input_encoder = self.add_weight(
-            name="input_encoder",
-            shape=(self.features, 1),
-            initializer="lecun_uniform",
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.input_encoder = self.new_weight("input_encoder", (self.features, 1), "lecun_uniform", "kernel")
         self._add_encoder("hidden", self.units, "lecun_uniform")
         self._add_encoder("memory", self.order, "zeros")
 
     def _add_encoder(self, name, size, start):
         name = f"{name}_encoder"
-        self._products[name] = {"kernel": self.new_weight(f"{name}_kernel", (size, 1), start)}
-        setattr(self, f"{name}_kernel", self._products[name]["kernel"])
+        kernel = self.new_weight(f"{name}_kernel", (size, 1), start)
+        self.add_product(name, {"kernel": kernel})
+        setattr(self, f"{name}_kernel", kernel)
 
-    def project(self, x):
-        """x W_x + b and x e_x, side by side."""
-        encoded = products.apply({"kernel": self._cast(self.input_encoder)}, x, x.dtype)
-        return ops.concatenate([super().project(x), encoded], axis=-1)
+    def inputs(self, x):
+        """x W_x + b and x e_x."""
+        return {**super().inputs(x), "u": self.times(x, self.input_encoder)}
 
     def step(self, x, u, h, m):
         """Equations (1) to (3)."""
-        x_h, x_u = x.array[..., : self.units], x.array[..., self.units :]
-        signal = x_u + u.hidden_encoder(h) + u.memory_encoder(m)
+        signal = x.u + u.hidden_encoder(h) + u.memory_encoder(m)
         a, b = (ops.cast(part, m.dtype) for part in self.system)
         m_new = backend.matmul(m, ops.transpose(a), m.dtype) + signal * b
-        return self.activation(x_h + u.h(h) + u.memory(m_new)), m_new
+        return self.activation(x.h + u.h(h) + u.memory(m_new)), m_new
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

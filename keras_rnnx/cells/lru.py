@@ -106,7 +106,7 @@ class LRUCell(SkipCell):
     def coefficients(self, x):
         """Equations (1) and (2), and the second term of (3)."""
         nu, theta, gamma = (ops.cast(w, self.state_dtype) for w in (self.nu, self.theta, self.gamma))
-        written = ops.split(ops.cast(self.project(x), self.state_dtype), 2, axis=-1)
+        written = [ops.cast(part, self.state_dtype) for part in self.project(x)]
         a = over_time(polar(-ops.exp(nu), ops.exp(theta)), x)
         return a, [ops.exp(gamma) * part for part in written], self.feed(x)
 

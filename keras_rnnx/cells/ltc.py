@@ -123,9 +123,9 @@ class LTCCell(Cell):
             read |= {f"{prefix}w": weights, f"{prefix}erev": weights * read[f"{prefix}erev"]}
         return read
 
-    def project(self, x):
+    def inputs(self, x):
         """The scaled and shifted features."""
-        return _affine(x, self.input_w, self.input_b)
+        return {"features": _affine(x, self.input_w, self.input_b)}
 
     def readout(self, h):
         """The output from the motor neurons."""
@@ -133,8 +133,8 @@ class LTCCell(Cell):
 
     def step(self, x, u, v):
         """Equation (3), n times."""
-        # The synapses of the features are walked here, not in `project`, which would hold (T, B, D, H) at once.
-        inputs, leak = _currents(x.array, u.sensory_w, u.sensory_mu, u.sensory_sigma, u.sensory_erev)
+        # The synapses of the features are walked here, not in `inputs`, which would hold (T, B, D, H) at once.
+        inputs, leak = _currents(x.features, u.sensory_w, u.sensory_mu, u.sensory_sigma, u.sensory_erev)
         piece = u.delta / self.ode_unfolds
         inputs, leak = inputs + u.gleak * u.vleak, leak + u.gleak
         for _ in range(self.ode_unfolds):

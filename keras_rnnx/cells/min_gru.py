@@ -44,7 +44,7 @@ class MinGRUCell(LinearCell):
 
     def coefficients(self, x):
         """Equations (1) to (3)."""
-        z, n = ops.split(self.project(x), 2, axis=-1)
+        z, n = self.project(x)
         z = ops.sigmoid(z)
         return [1 - z], [z * self.activation(n)]
 

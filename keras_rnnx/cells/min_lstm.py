@@ -41,7 +41,7 @@ class MinLSTMCell(LinearCell):
 
     def coefficients(self, x):
         """Equations (1) to (5); (4) as the sigmoid of the difference of the logarithms of f and i."""
-        f, i, n = ops.split(self.project(x), 3, axis=-1)
+        f, i, n = self.project(x)
         ahead = ops.softplus(-i) - ops.softplus(-f)
         return [ops.sigmoid(ahead)], [ops.sigmoid(-ahead) * self.activation(n)]
 

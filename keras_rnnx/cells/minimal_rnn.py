@@ -1,11 +1,8 @@
 """MinimalRNN (Chen, 2017)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -46,15 +43,9 @@ class MinimalRNNCell(Cell):
         )
 
     def build(self, input_shape):
-        """Adds U_z, which `project` uses."""
+        """Adds U_z, which `inputs` uses."""
         super().build(input_shape)
-        self.update_kernel = self.add_weight(
-            name="update_kernel",
-            shape=(self.units, self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.update_kernel = self.new_weight("update_kernel", (self.units, self.units), role="kernel")
 
     def build_bias(self, width):
         """b_z and b_u."""
@@ -65,17 +56,15 @@ class MinimalRNNCell(Cell):
         bias = super().input_bias()
         return None if bias is None else bias[: self.units]
 
-    def project(self, x):
-        """The encoded input (1), and what it gives to the gate: (..., 2H)."""
-        z = self.activation(super().project(x))
-        u = products.apply({"kernel": self._cast(self.update_kernel)}, z, z.dtype)
-        if self.use_bias:
-            u = u + self._cast(self.bias)[self.units :]
-        return ops.concatenate([z, u], axis=-1)
+    def inputs(self, x):
+        """The encoded input (1), and what it gives to the gate."""
+        z = self.activation(*self.project(x))
+        u = self.times(z, self.update_kernel)
+        return {"z": z, "u": u + self._cast(self.bias)[self.units :] if self.use_bias else u}
 
     def step(self, x, u, h):
-        """Equations (2) and (3); `project` has made (1)."""
-        z, x_u = Gates(x.array, ("z", "u"))
+        """Equations (2) and (3); `inputs` has made (1)."""
+        z, x_u = x
         gate = self.recurrent_activation(u.u(h) + x_u)
         return gate * h + (1 - gate) * z
 

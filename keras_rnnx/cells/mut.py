@@ -1,19 +1,15 @@
 """The three evolved units MUT1, MUT2 and MUT3 (Jozefowicz et al., 2015)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
 class Mutant(Cell):
-    """What the three share: their arguments, and for MUT1 and MUT2 a gate that sees x itself.
+    """What the three share: their arguments, and for MUT1 and MUT2 a gate that sees x itself (`BARE`).
 
-    Class attributes:
-        BARE: whether there is such a gate. Its bias is the last part of `bias`; it has no columns in `kernel`.
+    The bias of that gate is the last part of `bias`; it has no columns in `kernel`.
     """
 
     BARE = True
@@ -27,19 +23,6 @@ class Mutant(Cell):
             use_bias=use_bias,
             **kwargs,
         )
-        self.input_kernel = None
-
-    def build(self, input_shape):
-        """Adds `input_kernel` where x is not as wide as the state."""
-        super().build(input_shape)
-        if self.BARE and self.features != self.units:
-            self.input_kernel = self.add_weight(
-                name="input_kernel",
-                shape=(self.features, self.units),
-                initializer=self.kernel_initializer,
-                regularizer=self.kernel_regularizer,
-                constraint=self.kernel_constraint,
-            )
 
     def build_bias(self, width):
         """The bias, with a part for the gate that sees x itself."""
@@ -50,11 +33,8 @@ class Mutant(Cell):
         bias = super().input_bias()
         return bias[: -self.units] if self.BARE and bias is not None else bias
 
-    def bare(self, x, activation=None):
-        """x itself, or x W_in, activated; and the bias of its gate, added after that."""
-        if self.input_kernel is not None:
-            x = products.apply({"kernel": self._cast(self.input_kernel)}, x, x.dtype)
-        x = x if activation is None else activation(x)
+    def with_bare_bias(self, x):
+        """What the gate that sees x itself reads, with its bias."""
         return x if self.bias is None else x + self._cast(self.bias)[-self.units :]
 
 
@@ -87,14 +67,15 @@ class MUT1Cell(Mutant):
 
     GATES, RECURRENT_GATES, STATES, CANDIDATES = "z r", "r h", "h", "h"
 
-    def project(self, x):
-        """The update gate, the input of the reset gate, and all that the candidate takes from x: (..., 3H)."""
-        z, r = ops.split(super().project(x), 2, axis=-1)
-        return ops.concatenate([self.recurrent_activation(z), r, self.bare(x, self.activation)], axis=-1)
+    def inputs(self, x):
+        """The update gate, the input of the reset gate, and all that the candidate takes from x."""
+        made = super().inputs(x)
+        made["z"] = self.recurrent_activation(made["z"])
+        return {**made, "h": self.with_bare_bias(self.activation(self.bare(x)))}
 
     def step(self, x, u, h):
-        """Equations (2) and (3); `project` has made (1)."""
-        z, x_r, x_h = Gates(x.array, ("z", "r", "h"))
+        """Equations (2) and (3); `inputs` has made (1)."""
+        z, x_r, x_h = x
         r = self.recurrent_activation(x_r + u.r(h))
         candidate = self.activation(u.h(r * h) + x_h)
         return z * candidate + (1 - z) * h
@@ -139,14 +120,14 @@ class MUT2Cell(Mutant):
 
     GATES, RECURRENT_GATES, STATES, CANDIDATES = "z h", "z r h", "h", "h"
 
-    def project(self, x):
-        """The inputs of z, r and the candidate: (..., 3H)."""
-        z, h = ops.split(super().project(x), 2, axis=-1)
-        return ops.concatenate([z, self.bare(x), h], axis=-1)
+    def inputs(self, x):
+        """The inputs of z, r and the candidate."""
+        made = super().inputs(x)
+        return {"z": made["z"], "r": self.with_bare_bias(self.bare(x)), "h": made["h"]}
 
     def step(self, x, u, h):
         """Equations (1) to (3)."""
-        x_zr, x_h = Gates(x.array, ("z", "r", "h")).split("z r", "h")
+        x_zr, x_h = x.split("z r", "h")
         z, r = self.activate(x_zr + u.take("z", "r")(h))
         candidate = self.activation(u.h(r * h) + x_h.h)
         return z * candidate + (1 - z) * h

@@ -4,7 +4,6 @@ import keras
 
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.lstm import bias_of_ones
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -69,8 +68,8 @@ class NestedLSTMCell(Cell):
     def build(self, input_shape):
         """Adds the inner LSTM."""
         super().build(input_shape)
-        self.add_matrix("inner_input", (self.units, 4 * self.units), gates=4)
-        self.add_matrix("inner", (self.units, 4 * self.units), bias=self.use_bias, gates=4)
+        self.add_matrix("inner_input", (self.units, 4 * self.units), gates=self.gates)
+        self.add_matrix("inner", (self.units, 4 * self.units), bias=self.use_bias, gates=self.gates)
 
     def build_bias(self, width):
         """The outer bias, with b_f = 1 at the start."""
@@ -80,8 +79,7 @@ class NestedLSTMCell(Cell):
     def step(self, x, u, h, c, c_inner):
         """Equations (1) to (6)."""
         i, f, g, o = self.activate(x + u(h))
-        products = u.inner_input(i * g) + u.inner(f * c)
-        i_inner, f_inner, g_inner, o_inner = self.activate(Gates(products, self.gates))
+        i_inner, f_inner, g_inner, o_inner = self.activate(u.inner_input(i * g) + u.inner(f * c))
         c_inner_new = f_inner * c_inner + i_inner * g_inner
         c_new = o_inner * self.activation(c_inner_new)
         return o * self.activation(c_new), c_new, c_inner_new

@@ -7,7 +7,6 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -85,25 +84,19 @@ class ONLSTMCell(Cell):
         """Adds the weights of the master gates."""
         super().build(input_shape)
         width = 2 * self.units // self.chunk_size
-        self.master_input_kernel = self.add_weight(
-            name="master_input_kernel",
-            shape=(self.features, width),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.add_matrix("master", (self.units, width), bias=self.use_bias, gates=2)
+        self.master_input_kernel = self.new_weight("master_input_kernel", (self.features, width), role="kernel")
+        self.add_matrix("master", (self.units, width), bias=self.use_bias, gates=("erase", "write"))
 
-    def project(self, x):
-        """The gates, and the master gates behind them: (..., 4H + 2H/C)."""
-        master = products.apply({"kernel": self._cast(self.master_input_kernel)}, x, x.dtype)
-        return ops.concatenate([super().project(x), master], axis=-1)
+    def inputs(self, x):
+        """The gates, and the master gates behind them, (..., H/C) each."""
+        erase, write = ops.split(self.times(x, self.master_input_kernel), 2, axis=-1)
+        return {**super().inputs(x), "erase": erase, "write": write}
 
     def step(self, x, u, h, c):
         """Equations (1) to (7)."""
-        size = 4 * self.units
-        i, f, g, o = self.activate(Gates(x.array[..., :size], self.gates) + u(h))
-        erase, write = Gates(x.array[..., size:] + u.master(h), ("f", "i"))
+        gates, master = x.split("i f g o", "erase write")
+        i, f, g, o = self.activate(gates + u(h))
+        erase, write = master + u.master(h)
         master_f = ops.repeat(cumax(erase), self.chunk_size, axis=-1)
         master_i = ops.repeat(1 - cumax(write), self.chunk_size, axis=-1)
         overlap = master_f * master_i

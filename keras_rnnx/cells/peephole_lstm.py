@@ -1,10 +1,10 @@
 """The LSTM with peephole connections (Gers, Schraudolph & Schmidhuber, 2002)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.lstm import bias_of_ones
+from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -71,7 +71,7 @@ class PeepholeLSTMCell(Cell):
     def step(self, x, u, h, c):
         """Equations (1) to (5)."""
         z_if, z_g, z_o = (x + u(h)).split("i f", "g", "o")
-        i, f = self.activate(z_if + ops.concatenate([u.p_i * c, u.p_f * c], axis=-1))
+        i, f = self.activate(z_if + Gates([u.p_i * c, u.p_f * c], ("i", "f")))
         c_new = f * c + i * self.activation(z_g.g)
         (o,) = self.activate(z_o + u.p_o * c_new)
         return o * self.activation(c_new), c_new

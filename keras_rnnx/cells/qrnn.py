@@ -79,7 +79,7 @@ class QRNNCell(LinearCell):
 
     def coefficients(self, x):
         """Equations (1) to (4), and the pooling up to c."""
-        z, f, *rest = ops.split(self.project(x), len(self.gates), axis=-1)
+        z, f, *rest = self.project(x)
         z, f, *rest = [self.activation(z), *[ops.sigmoid(gate) for gate in (f, *rest)]]
         i = rest[1] if self.pooling == "ifo" else 1 - f
         return [f], [i * z], *rest[:1]

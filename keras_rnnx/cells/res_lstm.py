@@ -1,11 +1,9 @@
 """The residual LSTM (Kim, El-Khamy & Lee, 2017)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.lstm import bias_of_ones
-from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -44,7 +42,7 @@ class ResLSTMCell(Cell):
 
     GATES, STATES, CANDIDATES = "i f g o", "h c", "g"
     VECTORS, MATRICES = "p_i p_f p_o", "projection"
-    LANES = True
+    LANES = BARE = True
 
     def __init__(
         self,
@@ -64,37 +62,21 @@ class ResLSTMCell(Cell):
             **kwargs,
         )
         self.unit_forget_bias = bool(unit_forget_bias)
-        self.input_kernel = None
-
-    def build(self, input_shape):
-        """Adds the shortcut's weight."""
-        super().build(input_shape)
-        if self.features != self.units:
-            self.input_kernel = self.add_weight(
-                name="input_kernel",
-                shape=(self.features, self.units),
-                initializer=self.kernel_initializer,
-                regularizer=self.kernel_regularizer,
-                constraint=self.kernel_constraint,
-            )
 
     def build_bias(self, width):
         """The bias, with b_f = 1 at the start."""
         start = bias_of_ones(self, self.gates) if self.unit_forget_bias else None
         self.bias = self.new_weight("bias", (width,), start) if self.use_bias else None
 
-    def project(self, x):
-        """The gates, and the shortcut behind them: (..., 5H)."""
-        shortcut = x
-        if self.input_kernel is not None:
-            shortcut = products.apply({"kernel": self._cast(self.input_kernel)}, x, x.dtype)
-        return ops.concatenate([super().project(x), shortcut], axis=-1)
+    def inputs(self, x):
+        """The gates and the shortcut."""
+        return {**super().inputs(x), "s": self.bare(x)}
 
     def step(self, x, u, h, c):
         """Equations (1) to (6)."""
-        gates, shortcut = Gates(x.array, (*self.gates, "s")).split("i f g o", "s")
+        gates, shortcut = x.split("i f g o", "s")
         z_if, z_g, z_o = (gates + u(h)).split("i f", "g", "o")
-        i, f = self.activate(z_if + ops.concatenate([u.p_i * c, u.p_f * c], axis=-1))
+        i, f = self.activate(z_if + Gates([u.p_i * c, u.p_f * c], ("i", "f")))
         c_new = f * c + i * self.activation(z_g.g)
         (o,) = self.activate(z_o + u.p_o * c_new)
         m = u.projection(self.activation(c_new))

@@ -10,7 +10,6 @@ from keras_rnnx.arguments import positive
 from keras_rnnx.base.diagonal import below_one, polar, starting_at, uniform
 from keras_rnnx.base.linear import LinearCell
 from keras_rnnx.base.structures import Structured
-from keras_rnnx.engine import products
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -38,11 +37,11 @@ class RGLRUCell(LinearCell):
     Args:
         units: int > 0, H; even with `complex_state`.
         use_bias: bool.
-        heads: int > 0 that divides N, the number of diagonal blocks of W_a and W_x. Default 1: dense. (Paper: 16.)
+        heads: int > 0 that divides N, the number of diagonal blocks of W_a and W_x. Default 1: dense. Paper: 16.
         complex_state: bool.
         c: number > 0. Default 8.
         a_min, a_max: numbers, 0 < a_min <= a_max < 1.
-        kernel_initializer: of W_a and W_x. Default LeCun normal, block by block.
+        kernel_initializer: of W_a, W_x and W_in. Default LeCun normal, block by block.
         **kwargs: see `ProjectingCell`.
 
     Inputs and outputs: inputs (B, D), state [h (B, H)], or [h_re (B, H/2), h_im (B, H/2)] -> output (B, H), new state.
@@ -56,6 +55,7 @@ class RGLRUCell(LinearCell):
     """
 
     GATES, STATES = "r i", "h_re h_im"
+    BARE = True
 
     def __init__(
         self,
@@ -98,11 +98,7 @@ class RGLRUCell(LinearCell):
         return self.units
 
     def build_kernel(self, width):
-        """W_a and W_x, and W_in where the input cannot be added as it is."""
-        if self.features != self.units:
-            self.input_kernel = self.add_weight(
-                name="input_kernel", shape=(self.features, self.units), initializer="glorot_uniform"
-            )
+        """W_a and W_x."""
         shape = (self.heads, self.units // self.heads, width // self.heads)
         dense = self.heads == 1
         start = Structured(self.kernel_initializer, "kernel" if dense else "blocks")
@@ -125,13 +121,12 @@ class RGLRUCell(LinearCell):
         lead, kernel = ops.shape(x)[:-1], self._cast(self.kernel)
         rows = ops.swapaxes(ops.reshape(x, (-1, self.heads, self.units // self.heads)), 0, 1)
         made = ops.reshape(backend.matmul(rows, kernel, x.dtype), (self.heads, -1, 2, self.gate_units // self.heads))
-        return ops.reshape(ops.transpose(made, (1, 2, 0, 3)), (*lead, 2 * self.gate_units))
+        return [ops.reshape(ops.swapaxes(made[:, :, i], 0, 1), (*lead, self.gate_units)) for i in range(2)]
 
     def coefficients(self, x):
         """Equations (1) to (4)."""
-        if self.features != self.units:
-            x = products.apply({"kernel": self._cast(self.input_kernel)}, x, x.dtype)
-        r, i = ops.split(ops.sigmoid(ops.cast(self.project(x), self.state_dtype)), 2, axis=-1)
+        x = self.bare(x)
+        r, i = (ops.sigmoid(ops.cast(gate, self.state_dtype)) for gate in self.project(x))
         log_a = -self.c * ops.softplus(-ops.cast(self.Lambda, self.state_dtype)) * r
         scale = below_one(log_a) * i
         x = ops.cast(x, self.state_dtype)

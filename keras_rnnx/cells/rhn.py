@@ -5,7 +5,6 @@ import keras
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.initializers import GateBias
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -80,14 +79,15 @@ class RHNCell(Cell):
         """Adds the layers after the first."""
         super().build(input_shape)
         for layer in range(2, self.depth + 1):
-            self.add_matrix(f"depth_{layer}", (self.units, len(self.gates) * self.units), self.use_bias)
+            self.add_matrix(
+                f"depth_{layer}", (self.units, len(self.gates) * self.units), self.use_bias, gates=self.gates
+            )
 
     def step(self, x, u, s):
         """Equations (1) to (4)."""
         s_new = self.highway(x + u(s), s)
         for layer in range(2, self.depth + 1):
-            product = getattr(u, f"depth_{layer}")(s_new)
-            s_new = self.highway(Gates(product, self.gates), s_new)
+            s_new = self.highway(getattr(u, f"depth_{layer}")(s_new), s_new)
         return s_new
 
     def highway(self, gates, s):

@@ -17,7 +17,6 @@ from keras_rnnx.base.diagonal import (
     uniform,
 )
 from keras_rnnx.base.linear import LinearCell
-from keras_rnnx.engine import products
 from keras_rnnx.layers.rnn import CellLayer
 
 STARTS = ("lin", "inv", "legs")
@@ -79,7 +78,8 @@ class S4DCell(LinearCell):
         models, NeurIPS 2022, arXiv:2206.11893.
     """
 
-    STATES, TIMED = "h_re h_im", True
+    STATES = "h_re h_im"
+    TIMED = BARE = True
 
     def __init__(
         self,
@@ -127,14 +127,10 @@ class S4DCell(LinearCell):
         for name, value in starts.items():
             setattr(self, name, self.add_weight(name=name, shape=value.shape, initializer=starting_at(value)))
         self.build_bias(self.units)
-        if self.features != self.units:
-            shape = (self.features, self.units)
-            self.input_kernel = self.add_weight(name="input_kernel", shape=shape, initializer=self.kernel_initializer)
 
     def coefficients(self, x, deltas=None):
         """Equation (2), and the second term of (3)."""
-        if self.features != self.units:
-            x = products.apply({"kernel": self._cast(self.input_kernel)}, x, x.dtype)
+        x = self.bare(x)
         pole = [-ops.exp(ops.cast(self.A_log, self.state_dtype)), ops.cast(self.A_im, self.state_dtype)]
         step = ops.exp(ops.cast(self.log_step, self.state_dtype))[:, None] * ops.ones_like(pole[0])
         pole, step = [ops.reshape(part, (-1,)) for part in pole], ops.reshape(step, (-1,))
@@ -149,7 +145,7 @@ class S4DCell(LinearCell):
         C = [ops.reshape(ops.cast(part, self.state_dtype), (-1,)) for part in (self.C_re, self.C_im)]
         read = 2 * (h[0] * C[0] - h[1] * C[1])
         read = ops.reshape(read, (*ops.shape(read)[:-1], self.units, self.state_units // 2))
-        return self.with_bias(ops.sum(read, axis=-1) + ops.cast(beside, read.dtype))
+        return self.with_bias([ops.sum(read, axis=-1) + ops.cast(beside, read.dtype)])[0]
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

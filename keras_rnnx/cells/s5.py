@@ -150,7 +150,7 @@ class S5Cell(SkipCell):
         if deltas is not None:
             step = step * ops.cast(deltas, self.state_dtype)
         a, gain = discretized(self.discretization, [real, imaginary], step)
-        written = ops.split(ops.cast(self.project(x), self.state_dtype), 2, axis=-1)
+        written = [ops.cast(part, self.state_dtype) for part in self.project(x)]
         return over_time(a, x) if deltas is None else a, times(gain, written), self.feed(x)
 
     def readout(self, h, beside):

@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -72,13 +71,7 @@ class SCRNCell(Cell):
     def build(self, input_shape):
         """Adds B, P and the learned rate."""
         super().build(input_shape)
-        self.context_kernel = self.add_weight(
-            name="context_kernel",
-            shape=(self.features, self.context_units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.context_kernel = self.new_weight("context_kernel", (self.features, self.context_units), role="kernel")
         self.add_matrix("context_to_hidden", (self.context_units, self.units))
         if self.learn_alpha:
             start = math.log(self.alpha / (1 - self.alpha))
@@ -96,17 +89,14 @@ class SCRNCell(Cell):
             vectors["alpha"] = self.rate(self.state_dtype)
         return vectors
 
-    def project(self, x):
-        """x A + b and (1 - alpha) x B, side by side."""
-        context = products.apply({"kernel": self._cast(self.context_kernel)}, x, x.dtype)
-        context = (1 - self.rate(x.dtype)) * context
-        return ops.concatenate([super().project(x), context], axis=-1)
+    def inputs(self, x):
+        """x A + b and (1 - alpha) x B."""
+        return {**super().inputs(x), "s": (1 - self.rate(x.dtype)) * self.times(x, self.context_kernel)}
 
     def step(self, x, u, h, s):
         """Equations (1) and (2)."""
-        x_h, x_s = x.array[..., : self.units], x.array[..., self.units :]
-        s_new = x_s + (u.alpha if self.learn_alpha else self.alpha) * s
-        return self.activation(u.context_to_hidden(s_new) + x_h + u.h(h)), s_new
+        s_new = x.s + (u.alpha if self.learn_alpha else self.alpha) * s
+        return self.activation(u.context_to_hidden(s_new) + x.h + u.h(h)), s_new
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -8,28 +8,8 @@ from keras import ops
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.initializers import GateBias
 from keras_rnnx.base.linear import LinearCell
-from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
-
-
-def build_highway(cell):
-    """Makes `input_kernel` (D, H), where the input cannot be added as it is."""
-    if cell.features != cell.units:
-        cell.input_kernel = cell.add_weight(
-            name="input_kernel",
-            shape=(cell.features, cell.units),
-            initializer=cell.kernel_initializer,
-            regularizer=cell.kernel_regularizer,
-            constraint=cell.kernel_constraint,
-        )
-
-
-def highway(cell, x):
-    """x, or x W_in."""
-    if cell.features == cell.units:
-        return x
-    return products.apply({"kernel": cell._cast(cell.input_kernel)}, x, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -72,7 +52,7 @@ class SRUCell(Cell):
     """
 
     GATES, RECURRENT_GATES, STATES = "z f r", "", "h c"
-    LANES = True
+    LANES = BARE = True
 
     def __init__(
         self,
@@ -108,9 +88,8 @@ class SRUCell(Cell):
         self.alpha = None if alpha is None else float(alpha)
 
     def build(self, input_shape):
-        """Adds v_f, v_r, and W_in where it is needed."""
+        """Adds v_f and v_r."""
         super().build(input_shape)
-        build_highway(self)
         for name in ("v_f", "v_r"):
             self.add_vector(name, None, keras.initializers.RandomUniform(-math.sqrt(1.5), math.sqrt(1.5)))
 
@@ -122,16 +101,15 @@ class SRUCell(Cell):
         """Zero for z, then b_f and b_r."""
         return None if self.bias is None else ops.pad(self._cast(self.bias), [[self.units, 0]])
 
-    def project(self, x):
-        """x W, x W_f + b_f, x W_r + b_r, and alpha x of (4): (..., 4H)."""
+    def inputs(self, x):
+        """x W, x W_f + b_f, x W_r + b_r, and alpha x of (4)."""
         alpha = math.sqrt(1 + 2 * math.exp(self.highway_bias)) if self.alpha is None else self.alpha
-        return ops.concatenate([super().project(x), highway(self, x) * alpha], axis=-1)
+        return {**super().inputs(x), "x": self.bare(x) * alpha}
 
     def step(self, x, u, h, c):
         """Equations (1) to (4)."""
-        z, f_r, by = Gates(x.array, ("z", "f", "r", "x")).split("z", "f r", "x")
-        own = Gates(ops.concatenate([u.v_f * c, u.v_r * c], axis=-1), ("f", "r"))
-        f, r = self.activate(f_r + own)
+        z, f_r, by = x.split("z", "f r", "x")
+        f, r = self.activate(f_r + Gates([u.v_f * c, u.v_r * c], ("f", "r")))
         c_new = f * c + (1 - f) * z.z
         return r * self.activation(c_new) + (1 - r) * by.x, c_new
 
@@ -176,6 +154,7 @@ class LinearSRUCell(LinearCell):
     """
 
     GATES, STATES = "z f r", "c"
+    BARE = True
 
     def __init__(
         self,
@@ -199,9 +178,8 @@ class LinearSRUCell(LinearCell):
         self.highway_bias = float(highway_bias)
 
     def build_own(self, width):
-        """The bias of the gates, and W_in where it is needed."""
+        """The bias of the gates."""
         self.bias = self.new_weight("bias", (2 * self.units,)) if self.use_bias else None
-        build_highway(self)
 
     def input_bias(self):
         """Zero for z, then b_f and b_r."""
@@ -209,9 +187,9 @@ class LinearSRUCell(LinearCell):
 
     def coefficients(self, x):
         """Equations (1) to (3), and what (4) adds."""
-        z, f, r = ops.split(self.project(x), 3, axis=-1)
+        z, f, r = self.project(x)
         f, r = ops.sigmoid(f), ops.sigmoid(r)
-        return [f], [(1 - f) * z], ops.concatenate([r, (1 - r) * highway(self, x)], axis=-1)
+        return [f], [(1 - f) * z], ops.concatenate([r, (1 - r) * self.bare(x)], axis=-1)
 
     def readout(self, h, beside):
         """Equation (4)."""

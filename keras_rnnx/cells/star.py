@@ -72,13 +72,13 @@ class STARCell(Cell):
 
         self.bias = self.new_weight("bias", (width,), start)
 
-    def project(self, x):
+    def inputs(self, x):
         """The input of the gate, and z (2)."""
-        k, z = ops.split(super().project(x), 2, axis=-1)
-        return ops.concatenate([k, self.activation(z)], axis=-1)
+        made = super().inputs(x)
+        return {**made, "z": self.activation(made["z"])}
 
     def step(self, x, u, h):
-        """Equations (1) and (3); `project` has made (2)."""
+        """Equations (1) and (3); `inputs` has made (2)."""
         x_k, z = x
         k = self.recurrent_activation(x_k + u.k(h))
         return self.activation((1 - k) * h + k * z)

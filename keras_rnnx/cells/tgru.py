@@ -1,11 +1,8 @@
 """The strongly typed gated recurrent unit (Balduzzi & Ghifary, 2016)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -62,27 +59,20 @@ class TGRUCell(Cell):
         return [self.units, 3 * self.units]
 
     def build(self, input_shape):
-        """Adds V, which `project` uses."""
+        """Adds V, which `inputs` uses."""
         super().build(input_shape)
-        self.previous_kernel = self.add_weight(
-            name="previous_kernel",
-            shape=(self.features, 3 * self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.previous_kernel = self.new_weight("previous_kernel", (self.features, 3 * self.units), role="kernel")
 
-    def project(self, x):
-        """x W + b, and x V for the step after: (..., 6H)."""
-        following = products.apply({"kernel": self._cast(self.previous_kernel)}, x, x.dtype)
-        return ops.concatenate([super().project(x), following], axis=-1)
+    def inputs(self, x):
+        """x W + b, and x V for the step after."""
+        return {**super().inputs(x), "following": self.times(x, self.previous_kernel)}
 
     def step(self, x, u, h, p):
         """Equations (1) to (4)."""
-        now, p_new = Gates(x.array, ("now", "following"))
-        z, f_o = Gates(now + p, self.gates).split("z", "f o")
+        now, following = x.split("z f o", "following")
+        z, f_o = (now + p).split("z", "f o")
         f, o = self.activate(f_o)
-        return f * h + z.z * o, p_new
+        return f * h + z.z * o, following
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -1,11 +1,8 @@
 """The strongly typed LSTM (Balduzzi & Ghifary, 2016)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.engine import products
-from keras_rnnx.engine.gates import Gates
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -64,26 +61,19 @@ class TLSTMCell(Cell):
     def build(self, input_shape):
         """Adds the weight of the last input."""
         super().build(input_shape)
-        self.previous_kernel = self.add_weight(
-            name="previous_kernel",
-            shape=(self.features, 3 * self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.previous_kernel = self.new_weight("previous_kernel", (self.features, 3 * self.units), role="kernel")
 
-    def project(self, x):
-        """x W + b and x V, side by side: (..., 6H)."""
-        previous = products.apply({"kernel": self._cast(self.previous_kernel)}, x, x.dtype)
-        return ops.concatenate([super().project(x), previous], axis=-1)
+    def inputs(self, x):
+        """x W + b, and x V for the step after."""
+        return {**super().inputs(x), "following": self.times(x, self.previous_kernel)}
 
     def step(self, x, u, h, c, p):
         """Equations (1) to (5)."""
-        now, p_new = ops.split(x.array, 2, axis=-1)
-        z, gates = (Gates(now, self.gates) + p).split("z", "f o")
-        f, o = self.activate(gates)
+        now, following = x.split("z f o", "following")
+        z, f_o = (now + p).split("z", "f o")
+        f, o = self.activate(f_o)
         c_new = f * c + (1 - f) * z.z
-        return c_new * o, c_new, p_new
+        return c_new * o, c_new, following
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -57,11 +57,10 @@ class TRNNCell(Cell):
         """Zero for z, then b."""
         return None if self.bias is None else ops.pad(self._cast(self.bias), [[self.units, 0]])
 
-    def project(self, x):
-        """Equations (1) and (2): z and the open gate f, for all steps at once."""
-        projected = super().project(x)
-        z, f = projected[..., : self.units], projected[..., self.units :]
-        return ops.concatenate([z, self.recurrent_activation(f)], axis=-1)
+    def inputs(self, x):
+        """Equations (1) and (2): z and the open gate f."""
+        made = super().inputs(x)
+        return {**made, "f": self.recurrent_activation(made["f"])}
 
     def step(self, x, u, h):
         """Equation (3)."""

@@ -64,7 +64,7 @@ class WMCLSTMCell(Cell):
     def build(self, input_shape):
         """Adds the working memory connections."""
         super().build(input_shape)
-        self.add_matrix("memory", (self.units, 2 * self.units), gates=2)
+        self.add_matrix("memory", (self.units, 2 * self.units), gates=("i", "f"))
         self.add_matrix("output_memory", (self.units, self.units))
 
     def build_bias(self, width):
@@ -75,7 +75,7 @@ class WMCLSTMCell(Cell):
     def step(self, x, u, h, c):
         """Equations (1) to (6)."""
         z_if, z_g, z_o = (x + u(h)).split("i f", "g", "o")
-        i, f = self.activate(z_if + ops.tanh(u.memory(c)))
+        i, f = self.activate(z_if + u.memory(c).map(ops.tanh))
         c_new = f * c + i * self.activation(z_g.g)
         (o,) = self.activate(z_o + ops.tanh(u.output_memory(c_new)))
         return o * self.activation(c_new), c_new

@@ -21,6 +21,7 @@ from keras import ops, tree
 
 from keras_rnnx.engine import masks, products
 from keras_rnnx.engine.backends import backend, unrolled
+from keras_rnnx.engine.gates import split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,20 +70,21 @@ class Asked:
     Attributes:
         name: which of the weights.
         state: the index of the state that is the left operand as it stands; None where a left operand is collected.
-        as_x: the index of the leaf of x whose cotangent is also the product's, so that it is kept once for both.
+        as_x: for each part of the product, the index of the leaf of x whose cotangent is also its own, so that it is
+            kept once for both, or None.
     """
 
     name: str
     state: int | None
-    as_x: int | None = None
+    as_x: tuple = ()
 
 
 class Engine:
     """Runs one pure `step` over a sequence and differentiates it.
 
     Args:
-        step: `step(x, multiply, vectors, *state) -> [state, ...]`, a pure function; `multiply(name, left)` makes a
-            recurrent product with the weights of that name.
+        step: `step(x, multiply, vectors, *state) -> [state, ...]`, a pure function; `multiply(name, left, count)`
+            makes a recurrent product with the weights of that name, as a list of so many equal parts of its columns.
     """
 
     def __init__(self, step):
@@ -160,8 +162,8 @@ def transition(engine, walk, flow, data, slot, state, multiply):
     keep = slot.get("keep", data["fixed"].get("keep"))
     count = iter(range(len(keep or ())))
 
-    def dropped(name, left):
-        return multiply(name, left * keep[next(count)] if keep else left)
+    def dropped(name, left, parts):
+        return multiply(name, left * keep[next(count)] if keep else left, parts)
 
     new = engine.step(x, dropped, vectors, *state)
     draws = iter(slot["zoneout"]) if "zoneout" in slot else None
@@ -202,8 +204,8 @@ def _forward_segment(engine, walk, flow, data, slots, state, save):
     def body(state, slot):
         made = []
 
-        def multiply(name, left):
-            made.append(products.apply(flow["weights"][name], left, dtype))
+        def multiply(name, left, parts):
+            made.append(split(products.apply(flow["weights"][name], left, dtype), parts))
             return made[-1]
 
         new = transition(engine, walk, flow, data, slot, state, multiply)
@@ -266,14 +268,15 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             "state": slot["before"],
             "vectors": flow["vectors"],
             "reset_state": flow["reset_state"],
-            "noise": [ops.zeros_like(p) for p in slot["products"]],
+            "noise": tree.map_structure(ops.zeros_like, slot["products"]),
         }
         asked.clear()
 
         def one_step(primals):
             lefts = []
 
-            def multiply(name, left):
+            def multiply(name, left, parts):
+                del parts
                 k = len(asked)
                 same = [i for i, s in enumerate(primals["state"]) if s is left]
                 asked.append(Asked(name, same[0] if same else None))
@@ -300,9 +303,11 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             "reset_state": tree.map_structure(ops.add, carry["reset_state"], d["reset_state"]),
         }
         leaves = tree.flatten(d["x"])
-        as_x = [next((i for i, leaf in enumerate(leaves) if leaf is n), None) for n in d["noise"]]
-        asked[:] = [dataclasses.replace(a, as_x=i) for a, i in zip(asked, as_x, strict=True)]
-        noise = [n for n, i in zip(d["noise"], as_x, strict=True) if i is None]
+        noise = []
+        for k, parts in enumerate(d["noise"]):
+            as_x = [next((i for i, leaf in enumerate(leaves) if leaf is n), None) for n in parts]
+            asked[k] = dataclasses.replace(asked[k], as_x=tuple(as_x))
+            noise += [n for n, i in zip(parts, as_x, strict=True) if i is None]
         return new_carry, {"x": d["x"], "products": noise, "lefts": lefts}
 
     slots = dict(slots)
@@ -312,13 +317,14 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
 
 
 def _replay(value, noise, left, weights, dtype):
-    """`value`, a saved product, with the gradient of `left @ weights + noise` in `left` and `noise`."""
+    """`value`, the parts of a saved product, with the gradient of `left @ weights + noise` in `left` and `noise`."""
 
     def pull(args, dvalue):
-        weights = args["weights"]
+        weights, dvalue = args["weights"], list(dvalue)
         _, _, back = backend.vjp(lambda left: (products.apply(weights, left, dtype), ()), args["left"])
         none = tree.map_structure(lambda _: None, weights)
-        return {"left": back(dvalue), "noise": dvalue, "value": None, "weights": none}
+        whole = dvalue[0] if len(dvalue) == 1 else ops.concatenate(dvalue, axis=-1)
+        return {"left": back(whole), "noise": dvalue, "value": [None] * len(dvalue), "weights": none}
 
     replay = backend.local_vjp(lambda args: args["value"], pull)
     return replay({"left": left, "noise": noise, "value": value, "weights": weights})
@@ -342,7 +348,8 @@ def _weight_gradients(engine, walk, weights, data, saved, rows):
     total = tree.map_structure(ops.zeros_like, weights)
     for ask in engine.asked[_kind(walk, data)]:
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
-        du = next(cotangents) if ask.as_x is None else tree.flatten(rows["x"])[ask.as_x]
+        du = [next(cotangents) if i is None else tree.flatten(rows["x"])[i] for i in ask.as_x]
+        du = du[0] if len(du) == 1 else ops.concatenate(du, axis=-1)
         left, du = (_all_rows(a, walk.lanes) for a in (left, du))
 
         def product(w, left=left, dtype=du.dtype):
