@@ -22,6 +22,18 @@ from keras_rnnx.cells.cfn import CFN as CFN
 from keras_rnnx.cells.cfn import CFNCell as CFNCell
 from keras_rnnx.cells.clockwork_rnn import ClockworkRNN as ClockworkRNN
 from keras_rnnx.cells.clockwork_rnn import ClockworkRNNCell as ClockworkRNNCell
+from keras_rnnx.cells.conv_gru import ConvGRU1D as ConvGRU1D
+from keras_rnnx.cells.conv_gru import ConvGRU1DCell as ConvGRU1DCell
+from keras_rnnx.cells.conv_gru import ConvGRU2D as ConvGRU2D
+from keras_rnnx.cells.conv_gru import ConvGRU2DCell as ConvGRU2DCell
+from keras_rnnx.cells.conv_gru import ConvGRU3D as ConvGRU3D
+from keras_rnnx.cells.conv_gru import ConvGRU3DCell as ConvGRU3DCell
+from keras_rnnx.cells.conv_lstm import ConvLSTM1D as ConvLSTM1D
+from keras_rnnx.cells.conv_lstm import ConvLSTM1DCell as ConvLSTM1DCell
+from keras_rnnx.cells.conv_lstm import ConvLSTM2D as ConvLSTM2D
+from keras_rnnx.cells.conv_lstm import ConvLSTM2DCell as ConvLSTM2DCell
+from keras_rnnx.cells.conv_lstm import ConvLSTM3D as ConvLSTM3D
+from keras_rnnx.cells.conv_lstm import ConvLSTM3DCell as ConvLSTM3DCell
 from keras_rnnx.cells.cornn import CoRNN as CoRNN
 from keras_rnnx.cells.cornn import CoRNNCell as CoRNNCell
 from keras_rnnx.cells.coupled_lstm import CoupledLSTM as CoupledLSTM
@@ -38,6 +50,7 @@ from keras_rnnx.cells.fast_grnn import FastGRNN as FastGRNN
 from keras_rnnx.cells.fast_grnn import FastGRNNCell as FastGRNNCell
 from keras_rnnx.cells.fast_rnn import FastRNN as FastRNN
 from keras_rnnx.cells.fast_rnn import FastRNNCell as FastRNNCell
+from keras_rnnx.cells.fast_slow import FastSlowCell as FastSlowCell
 from keras_rnnx.cells.gated_delta_net import GatedDeltaNet as GatedDeltaNet
 from keras_rnnx.cells.gated_delta_net import GatedDeltaNetCell as GatedDeltaNetCell
 from keras_rnnx.cells.gla import GLA as GLA
@@ -86,8 +99,10 @@ from keras_rnnx.cells.min_lstm import MinLSTM as MinLSTM
 from keras_rnnx.cells.min_lstm import MinLSTMCell as MinLSTMCell
 from keras_rnnx.cells.minimal_rnn import MinimalRNN as MinimalRNN
 from keras_rnnx.cells.minimal_rnn import MinimalRNNCell as MinimalRNNCell
+from keras_rnnx.cells.mixed_memory import MixedMemoryCell as MixedMemoryCell
 from keras_rnnx.cells.mlstm import MLSTM as MLSTM
 from keras_rnnx.cells.mlstm import MLSTMCell as MLSTMCell
+from keras_rnnx.cells.multiplicative_integration import MultiplicativeIntegrationCell as MultiplicativeIntegrationCell
 from keras_rnnx.cells.multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
 from keras_rnnx.cells.multiplicative_lstm import MultiplicativeLSTMCell as MultiplicativeLSTMCell
 from keras_rnnx.cells.mut import MUT1 as MUT1
@@ -106,6 +121,8 @@ from keras_rnnx.cells.on_lstm import ONLSTM as ONLSTM
 from keras_rnnx.cells.on_lstm import ONLSTMCell as ONLSTMCell
 from keras_rnnx.cells.original_lstm import OriginalLSTM as OriginalLSTM
 from keras_rnnx.cells.original_lstm import OriginalLSTMCell as OriginalLSTMCell
+from keras_rnnx.cells.parallel_lmu import ParallelLMU as ParallelLMU
+from keras_rnnx.cells.parallel_lmu import ParallelLMUCell as ParallelLMUCell
 from keras_rnnx.cells.peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from keras_rnnx.cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from keras_rnnx.cells.phased_lstm import PhasedLSTM as PhasedLSTM
@@ -116,6 +133,7 @@ from keras_rnnx.cells.ran import RAN as RAN
 from keras_rnnx.cells.ran import RANCell as RANCell
 from keras_rnnx.cells.res_lstm import ResLSTM as ResLSTM
 from keras_rnnx.cells.res_lstm import ResLSTMCell as ResLSTMCell
+from keras_rnnx.cells.residual import ResidualCell as ResidualCell
 from keras_rnnx.cells.retnet import RetNet as RetNet
 from keras_rnnx.cells.retnet import RetNetCell as RetNetCell
 from keras_rnnx.cells.rglru import RGLRU as RGLRU
@@ -160,6 +178,7 @@ from keras_rnnx.cells.vanilla import VanillaRNN as VanillaRNN
 from keras_rnnx.cells.vanilla import VanillaRNNCell as VanillaRNNCell
 from keras_rnnx.cells.wmc_lstm import WMCLSTM as WMCLSTM
 from keras_rnnx.cells.wmc_lstm import WMCLSTMCell as WMCLSTMCell
+from keras_rnnx.cells.zoneout import ZoneoutCell as ZoneoutCell
 from keras_rnnx.engine.paths import plain_loops as plain_loops
 from keras_rnnx.inspection import explain as explain
 from keras_rnnx.inspection import reset_states as reset_states

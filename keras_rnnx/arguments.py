@@ -88,8 +88,18 @@ def copy_of(layer, name, number=0, **changes):
     """
     config = keras.saving.serialize_keras_object(layer)
     config["config"].update(name=name, **changes)
-    cell = config["config"].get("cell")
-    for part in (config, cell):
-        if isinstance(part, dict) and isinstance(part["config"].get("seed"), int):
-            part["config"]["seed"] += number
+    _shift_seeds(config, number)
     return keras.saving.deserialize_keras_object(config)
+
+
+def _shift_seeds(part, number):
+    """Adds a number to the integer seeds of a serialized layer or cell, and of the cells inside it."""
+    config = part["config"]
+    if isinstance(config.get("seed"), int):
+        config["seed"] += number
+    kind = keras.saving.get_registered_object(part.get("registered_name"))
+    for name in getattr(kind, "CELLS", ("cell",)):
+        inside = config.get(name)
+        for each in inside if isinstance(inside, (list, tuple)) else [inside]:
+            if isinstance(each, dict):
+                _shift_seeds(each, number)

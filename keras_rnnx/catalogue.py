@@ -23,6 +23,7 @@ FAMILIES = {
     "additive and simple": (
         "VanillaRNN CFN ClockworkRNN DeepTransitionRNN ESN FastGRNN FastRNN IndRNN RAN SCRN SGRN TRNN"
     ),
+    "convolutional": "ConvGRU1D ConvGRU2D ConvGRU3D ConvLSTM1D ConvLSTM2D ConvLSTM3D",
     TIME: "",
     LINEAR: "",
 }
@@ -137,7 +138,7 @@ def _arguments(cell):
     """The arguments that the classes before the base add to those of the base."""
     chain = list(cell.__mro__)
     base = next(i for i, c in enumerate(chain) if c in (Cell, ProjectingCell))
-    known = {n for c in chain[base:] if issubclass(c, ProjectingCell) for n in _named(c)}
+    known = {n for c in chain[base:] if issubclass(c, ProjectingCell) for n in _named(c)} | set(cell.LACKS)
     return tuple(dict.fromkeys(n for c in chain[:base] for n in _named(c) if n not in known))
 
 

@@ -33,7 +33,15 @@ def _examples(page):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/getting-started.md", "docs/extending.md", "docs/choosing-a-path.md"]
+    "page",
+    [
+        "README.md",
+        "docs/index.md",
+        "docs/getting-started.md",
+        "docs/extending.md",
+        "docs/wrappers.md",
+        "docs/choosing-a-path.md",
+    ],
 )
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from cases import BACKEND, DOUBLE, FLOAT, SINGLE, array, gradients, outcome, randomized, tensor, tensors, weighted
+from keras import ops
 
 import keras_rnnx
 from keras_rnnx.engine import paths
@@ -103,6 +104,22 @@ def test_chunks_are_single_steps(kind, back, rng, monkeypatch):
     for other in made[1:]:
         check(other, made[0])
     assert all(np.isfinite(a).all() for a in made[0])
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="nothing is compiled there")
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.name in ("mlstm", "gla", "gated-delta-net")], ids=str)
+def test_what_surrounds_the_loop_compiled_is_the_same(kind, rng, monkeypatch):
+    monkeypatch.setattr(paths, "MEMORY_CHUNK", 3)
+    layer = kind.built(rng, return_sequences=True)
+    x, cotangent, made = rng.normal(size=(B, T, D)), rng.normal(size=(B, T, H)), []
+    for few in (T, 0):
+        monkeypatch.setattr(paths, "FEW_CHUNKS", few)
+
+        def loss(x):
+            return ops.sum(layer(x, **flags()) * tensor(cotangent))
+
+        made.append([array(layer(tensor(x), **flags())), *gradients(loss, tensors([x]), layer.trainable_weights)])
+    check(made[1], made[0])
 
 
 @core

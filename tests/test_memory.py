@@ -10,8 +10,9 @@ from keras_rnnx.engine import memory
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
 B, N, L, K, V = 2, 2, 6, 3, 4
+MEMORIES = {"scalar": memory.ScalarDecay, "delta": memory.DeltaRule, "vector": memory.VectorDecay}
 DOCUMENTS = np.array([[0, 0, 0, 1, 1, 2], [1, 1, 1, 1, 1, 1]])
-KINDS = ("scalar", "delta", "vector")
+KINDS = tuple(MEMORIES)
 
 
 def data(kind, rng):
@@ -41,8 +42,10 @@ def by_hand(documents, memory, q, k, v, log_decay, beta=None):
 
 
 def run(kind, documents, values):
-    step = memory.vector_decay if kind == "vector" else memory.scalar_decay
-    return step(memory.Chunk(ops.convert_to_tensor(documents, "int32")), **values)
+    chunks = memory.Chunks(ops.convert_to_tensor(documents, "int32")[None])
+    parts = {name: a[None] for name, a in values.items() if name != "memory"}
+    y, (last,) = memory.chunk(MEMORIES[kind], chunks, parts, values["memory"])
+    return y[0], last
 
 
 @pytest.mark.parametrize("documents", [np.zeros((B, L), int), DOCUMENTS], ids=["one", "documents"])

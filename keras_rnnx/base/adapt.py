@@ -6,7 +6,7 @@ import inspect
 import keras
 from keras import ops, tree
 
-from keras_rnnx.base.interface import AbstractCell, Result
+from keras_rnnx.base.interface import AbstractCell, Result, as_shape
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
 
@@ -60,6 +60,16 @@ class StackedCells(AbstractCell):
         return any(cell.timed for cell in self.cells)
 
     @property
+    def step_axes(self):
+        """As the first cell."""
+        return self.cells[0].step_axes
+
+    @property
+    def features_axis(self):
+        """As the last cell."""
+        return self.cells[-1].features_axis
+
+    @property
     def state_size(self):
         """The state sizes of each cell."""
         return [cell.state_size for cell in self.cells]
@@ -84,7 +94,7 @@ class StackedCells(AbstractCell):
             if not cell.built:
                 cell.build(input_shape)
                 cell.built = True
-            input_shape = (*tree.flatten(input_shape)[:1], cell.output_size)
+            input_shape = (*tree.flatten(input_shape)[:1], *as_shape(cell.output_size))
         self.built = True
 
     def check(self):
@@ -144,6 +154,7 @@ class KerasCell(AbstractCell):
             )
         parameters = inspect.signature(cell.call).parameters
         self._takes = {name: name in parameters for name in ("training", "constants")}
+        self.features = None
         self._engines = {}
 
     @property
@@ -167,6 +178,7 @@ class KerasCell(AbstractCell):
         if not self.cell.built:
             self.cell.build(input_shape)
             self.cell.built = True
+        self.features = None if isinstance(input_shape, dict) else input_shape[-1]
         self.built = True
 
     def get_initial_state(self, batch_size=None):
@@ -187,10 +199,10 @@ class KerasCell(AbstractCell):
         floats = tree.map_structure(_is_float, x)
         key = (training, constants is not None, repr(floats))
         if key not in self._engines:
-            self._engines[key] = Engine(self._step(training, constants is not None, floats))
+            self._engines[key] = Engine(self.pure_step(training, constants is not None, floats))
         return self._engines[key]
 
-    def _step(self, training, constants, floats):
+    def pure_step(self, training, constants, floats):
         """The cell as a pure step; the output rides in front of the states."""
         kwargs = {"training": training} if self._takes["training"] else {}
         structure = self.get_initial_state(1)
@@ -208,6 +220,15 @@ class KerasCell(AbstractCell):
 
         return step
 
+    def values(self):
+        """The variables that a step reads: those with a gradient, trained or not, and the integers."""
+        fixed = [ops.convert_to_tensor(v) for v in self.cell.non_trainable_variables]
+        vectors = {
+            "trainable": [ops.convert_to_tensor(v) for v in self.cell.trainable_variables],
+            "fixed": [v for v in fixed if _is_float(v)],
+        }
+        return vectors, [v for v in fixed if not _is_float(v)]
+
     def read(self, x, state, how, constants=None):
         """Reads a sequence; see `AbstractCell.read`."""
         inputs = tree.flatten(x)
@@ -219,11 +240,7 @@ class KerasCell(AbstractCell):
             states = [ops.cast(s, self.state_dtype) for s in tree.flatten(states)]
             return [ops.zeros((batch, *size), self.state_dtype), *states]
 
-        fixed = [ops.convert_to_tensor(v) for v in self.cell.non_trainable_variables]
-        vectors = {
-            "trainable": [ops.convert_to_tensor(v) for v in self.cell.trainable_variables],
-            "fixed": [v for v in fixed if _is_float(v)],
-        }
+        vectors, integers = self.values()
         if constants is not None:
             vectors["constants"] = constants
         flow = {
@@ -233,8 +250,7 @@ class KerasCell(AbstractCell):
             "vectors": vectors,
             "reset_state": [] if how.resets is None else with_output(self.get_initial_state(batch)),
         }
-        held = {"integers": [v for v in fixed if not _is_float(v)]}
-        data = {"slots": how.flags(steps), "fixed": {"held": held}}
+        data = {"slots": how.flags(steps), "fixed": {"held": {"integers": integers}}}
         ids = [a for a in inputs if not _is_float(a)]
         if ids:
             data["slots"]["ids"] = ids

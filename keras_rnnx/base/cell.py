@@ -130,12 +130,7 @@ class Cell(ProjectingCell):
         """Makes `recurrent_kernel`, `bias`, and what MATRICES, VECTORS and the options ask for."""
         recurrent_width = len(self.recurrent_gates) * self.gate_units
         if recurrent_width:
-            self.add_matrix(
-                "recurrent",
-                (self.state_sizes()[0], recurrent_width),
-                structure=self.recurrent_structure,
-                gates=self.recurrent_gates,
-            )
+            self.build_recurrent(recurrent_width)
         self.build_bias(width)
         if self.normalization:
             self.kernel_gain = self.add_weight(name="kernel_gain", shape=(width,), initializer="ones")
@@ -145,6 +140,15 @@ class Cell(ProjectingCell):
             self.add_matrix(name, (self.units, self.units))
         for name in self.VECTORS.split():
             self.add_vector(name)
+
+    def build_recurrent(self, width):
+        """Makes `recurrent_kernel` (H, width). A cell whose recurrent product is of another kind overrides this."""
+        self.add_matrix(
+            "recurrent",
+            (self.state_sizes()[0], width),
+            structure=self.recurrent_structure,
+            gates=self.recurrent_gates,
+        )
 
     def add_matrix(self, name, shape, bias=False, structure="dense", gates=()):
         """Adds a matrix whose product a step takes as `u.<name>(left)`; weight `<name>_kernel`.
@@ -238,13 +242,17 @@ class Cell(ProjectingCell):
 
     @property
     def asked(self):
-        """The recurrent products of a step, in the order of use: (name, gates or None, width of the left operand)."""
+        """The recurrent products of a step, in the order of use: (name, gates or None, size of the left operand)."""
         return self.read_by_step[1]
 
     @property
     def operands(self):
-        """The width of the left operand of each recurrent product of a step, in the order of use."""
-        return tuple(width for _, _, width in self.asked)
+        """The size of the left operand of each recurrent product of a step, in the order of use."""
+        return tuple(size for _, _, size in self.asked)
+
+    def initial_state(self, batch):
+        """The cell's own initial state, in the layout of `step`."""
+        return self.get_initial_state(batch)
 
     def weights_of_products(self):
         """The weights of each recurrent product, in the compute dtype."""

@@ -10,6 +10,11 @@ from keras_rnnx.engine import masks
 from keras_rnnx.engine.sequential import Walk
 
 
+def as_shape(size):
+    """The size of a state as a shape without the batch."""
+    return (size,) if isinstance(size, int) else tuple(size)
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """How a layer wants a sequence read: time-major flags, and what to return.
@@ -95,6 +100,10 @@ class Result:
     start: object = None
 
 
+class Shape(tuple):
+    """The shape of a state without the batch: a leaf where a plain tuple would be taken for several sizes."""
+
+
 class AbstractCell(keras.layers.Layer):
     """The interface between a layer and whatever it steps: our cells, Keras' cells, stacks of both.
 
@@ -104,11 +113,19 @@ class AbstractCell(keras.layers.Layer):
         casts_inputs: whether all inputs are one tensor of features, cast to the compute dtype.
         timed: whether it reads the time between steps.
         takes_constants: whether `read` takes `constants`, which every step gets.
+        step_axes: the names of the axes of one step's inputs, without the batch.
+        features_axis: the axis of the features in the inputs and the output, counted from the last one.
+        LACKS: names of arguments of the base classes that the cell does not have.
+        CELLS: names of arguments that are cells, or lists of cells.
     """
 
     casts_inputs = True
     timed = False
     takes_constants = False
+    step_axes = ("features",)
+    features_axis = -1
+    LACKS = ()
+    CELLS = ("cell", "cells")
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -144,8 +161,9 @@ class AbstractCell(keras.layers.Layer):
                 return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
             return value
 
-        return super().from_config({k: cells(v) if k in ("cell", "cells") else v for k, v in config.items()})
+        return super().from_config({k: cells(v) if k in cls.CELLS else v for k, v in config.items()})
 
     def get_config(self):
         """The arguments of every `__init__` of the class chain, from the attributes of the same names."""
-        return {**super().get_config(), **config_of(self, AbstractCell)}
+        config = {**super().get_config(), **config_of(self, AbstractCell)}
+        return {name: value for name, value in config.items() if name not in self.LACKS}

@@ -87,9 +87,26 @@ class LinearCell(ProjectingCell):
         seen, carried = _seen(given["x"], state, flags, self.window)
         a, b, *beside = self.coefficients(seen, given.get("deltas")) if self.timed else self.coefficients(seen)
         start = state[: len(a)]
+        states = self.solved(a, b, start, flags, how, self.path(how, steps))
+        beside = masks.last_read(beside[0], flags.get("mask"), flags.get("reset")) if beside else None
+        result = self._result([*states, *carried], len(a), beside, how)
+        if how.holds_start:
+            none = None if beside is None else ops.zeros_like(beside[0])
+            result = dataclasses.replace(result, start=[self.readout(start, none), *state])
+        return result
+
+    def solved(self, a, b, start, flags, how, path):
+        """The states after all steps, a number (T, B, ...), in the order of reading.
+
+        Args:
+            a, b: what `coefficients` gave.
+            start: the number (B, ...) before the first step.
+            flags: dict of what there is of `mask` (T, B), `reset` (T, B) and `cut` (T,), in the order of reading.
+            how: the `Reading`.
+            path: the `Path`.
+        """
         a, b = self._flagged(a, b, flags)
-        path = self.path(how, steps)
-        states = self.engine.run(
+        return self.engine.run(
             a,
             b,
             start,
@@ -99,12 +116,6 @@ class LinearCell(ProjectingCell):
             compiled=path.compiled,
             save=how.training and how.memory[0] != "remat",
         )
-        beside = masks.last_read(beside[0], flags.get("mask"), flags.get("reset")) if beside else None
-        result = self._result([*states, *carried], len(a), beside, how)
-        if how.holds_start:
-            none = None if beside is None else ops.zeros_like(beside[0])
-            result = dataclasses.replace(result, start=[self.readout(start, none), *state])
-        return result
 
     def _flagged(self, a, b, flags):
         """The coefficients with masked steps, which keep the state, and resets, which replace it."""

@@ -6,24 +6,21 @@ import keras
 from keras import ops
 
 from keras_rnnx.arguments import positive
-from keras_rnnx.base.interface import Reading, Result
+from keras_rnnx.base.interface import Reading, Result, Shape
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import masks, memory, paths
+from keras_rnnx.engine.recomputed import recomputed
 from keras_rnnx.engine.sequential import Engine
 from keras_rnnx.engine.windows import handed, truncated, window
 
 EPSILON = 1e-5  # of the normalization of heads, as in the authors' code of the cells that have one
 
 
-class Shape(tuple):
-    """The shape of a state without the batch: a leaf where a plain tuple would be taken for several sizes."""
-
-
 class MatrixCell(ProjectingCell):
     r"""A cell that writes values under keys into a matrix for each head, and reads it by queries.
 
     A subclass names the columns of its kernel, `columns`, and gives `inputs`, what is written and read at all steps at
-    once, and where its memory is not `engine.memory.scalar_decay`, its own `chunk`. `readout` makes the output from
+    once, and where its memory is not `engine.memory.ScalarDecay`, its own `MEMORY`. `readout` makes the output from
     what was read. The rest is inherited. At a masked step nothing is written, nothing decays, and the output is the
     last one of the document (zero before any).
 
@@ -35,6 +32,7 @@ class MatrixCell(ProjectingCell):
         BIASED: those that have a bias. Default: all.
         CONVOLVED: those that the window is for; the first ones of `GATES`.
         STATES: names of the states; the first is the memory (B, heads, K, V).
+        MEMORY: how it is written and read: see `engine.memory`.
 
     Args:
         units: int > 0, H, the width of the output; each head reads V = H / heads.
@@ -44,6 +42,7 @@ class MatrixCell(ProjectingCell):
     """
 
     STATES = "S"
+    MEMORY = memory.ScalarDecay
     BIASED = None
     CONVOLVED = "q k v"
     window = 1
@@ -57,6 +56,7 @@ class MatrixCell(ProjectingCell):
         if self.learn_initial_state:
             raise ValueError("Expected learn_initial_state=False: a memory starts empty. Received: True")
         self.engine = Engine(self._step)
+        self._compiled = {}
 
     # ---- sizes ----
 
@@ -141,16 +141,9 @@ class MatrixCell(ProjectingCell):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `inputs(self, a)`")
 
-    def chunk(self, seen, parts, *state):
-        """A chunk of steps: what is read, (B, heads, L, V), and the new states; see `engine.memory`.
-
-        Args:
-            seen: `engine.memory.Chunk`.
-            parts: dict, what `inputs` gave, as (B, heads, L, ...); all zero at masked steps.
-            *state: the states before the chunk.
-        """
-        y, kept = memory.scalar_decay(seen, *state, **parts)
-        return y, [kept]
+    def in_chunk(self, parts):
+        """The parts as `MEMORY` takes them, from what `inputs` gave, (N, B, heads, L, ...), zero at masked steps."""
+        return parts
 
     def readout(self, y, beside):
         """The output from what was read, for all steps at once. Default: that itself.
@@ -188,13 +181,27 @@ class MatrixCell(ProjectingCell):
         whole = how.memory[1] if how.memory[0] == "tbptt" else None
         return paths.choose_chunks(steps, how.unroll, [name for name, asked in each.items() if asked], whole)
 
-    def _step(self, x, multiply, vectors, y, *state):
+    def _step(self, written, multiply, vectors, *state):
         del multiply, vectors
-        parts, documents = (x["x"], x["ids"][0]) if "ids" in x else (x, None)
-        if documents is None:
-            documents = ops.zeros((1, ops.shape(y)[2]), "int32")
-        y_new, new = self.chunk(memory.Chunk(documents), parts, *state)
-        return [y_new, *new]
+        shown, new = self.MEMORY.carry(written, *state[-self._carried() :])
+        return [*shown, *new]
+
+    def _write(self, flow, data):
+        return self.MEMORY.write(memory.Chunks(data["documents"]), flow["parts"])
+
+    def _read_out(self, flow, data):
+        chunks = memory.Chunks(data["documents"])
+        return self.MEMORY.read(chunks, flow["parts"], flow["written"], *flow["shown"])
+
+    def _sections(self, size):
+        """What is written and what is read, compiled for chunks of one size."""
+        if size not in self._compiled:
+            self._compiled[size] = recomputed(self._write), recomputed(self._read_out)
+        return self._compiled[size]
+
+    def _carried(self):
+        """How many states the loop over the chunks carries: all but the window's."""
+        return len(self.state_sizes()) - (self.window > 1)
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
@@ -205,30 +212,34 @@ class MatrixCell(ProjectingCell):
         state = [ops.cast(s, self.state_dtype) for s in state]
         a, carried = self._convolve(self.named(x), state, flags, how)
         parts, beside = self.inputs({name: ops.cast(part, self.state_dtype) for name, part in a.items()})
-        made = self._walk(self._quiet(parts, flags.get("mask")), state[: len(state) - len(carried)], flags, how, steps)
-        steps, batch = ops.shape(x)[:2]
-        y = ops.reshape(_in_time(made["emit"][0], steps), (steps, batch, self.units))
+        y, every, final = self._walk(self._quiet(parts, flags.get("mask")), state[: self._carried()], flags, how, steps)
+        y = ops.reshape(y, (*ops.shape(x)[:2], self.units))
         outputs = masks.last_read(self.readout(y, beside), flags.get("mask"), flags.get("reset"))
-        every = [*made["emit"][1:], *carried] if how.emit == "states" else None
-        final = [*made["final"][1:], *(a[-1] for a in carried)]
+        every = [*every, *carried] if how.emit == "states" else None
+        final = [*final, *(a[-1] for a in carried)]
         return self._aligned(Result(outputs[-1], final, outputs, every), state, how)
 
     def _walk(self, parts, state, flags, how, steps):
-        """The engine's walk over the chunks; of all states, what was read is the first."""
+        """What was read, (T, B, heads, V), every state after each chunk if they are asked for, and the final ones."""
         path = self.path(how, steps)
-        size, batch = path.form[1], ops.shape(state[0])[0]
-        flow = {
-            "x": {name: _in_chunks(a, size) for name, a in parts.items()},
-            "state": [ops.zeros((batch, self.heads, size, self.values), self.state_dtype), *state],
-            **{"weights": {}, "vectors": {}, "reset_state": []},
-        }
-        slots = {"cut": _padded(flags["cut"], size)[::size]} if "cut" in flags else {}
+        size, length = path.form[1], ops.shape(parts["q"])[0]
+        parts = self.in_chunk({name: memory.in_chunks(a, size) for name, a in parts.items()})
+        documents = ops.zeros((1, 1, size), "int32")
         if "reset" in flags:
-            resets = _in_chunks(ops.cast(flags["reset"], "int32")[:, :, None], size)[:, :, 0]
-            slots["ids"] = [ops.cumsum(resets, axis=-1)]
-        emit = tuple(range(len(state) + 1)) if how.emit == "states" else (0,)
-        walk = dataclasses.replace(how, reverse=False, memory=("store", None)).walk(emit=emit, compiled=path.compiled)
-        return self.engine.run(flow, {"slots": slots, "fixed": {}}, walk)
+            resets = memory.in_chunks(ops.cast(flags["reset"], "int32")[:, :, None], size)[:, :, 0]
+            documents = ops.cumsum(resets, axis=-1)
+        flow, documents = {"parts": parts}, {"documents": documents}
+        many = path.compiled and steps is not None and steps > paths.FEW_CHUNKS * size
+        write, read = self._sections(size) if many else (self._write, self._read_out)
+        written, shown = write(flow, documents), self.MEMORY.shown(*state, size=size)
+        flow = {"x": written, "state": [*shown, *state], "weights": {}, "vectors": {}, "reset_state": []}
+        slots = {"cut": memory.padded(flags["cut"], size)[::size]} if "cut" in flags else {}
+        emit = len(shown) + len(state) * (how.emit == "states")
+        walk = dataclasses.replace(how, reverse=False, memory=("store", None))
+        walk = walk.walk(emit=tuple(range(emit)), compiled=path.compiled)
+        made = self.engine.run(flow, {"slots": slots, "fixed": {}}, walk)
+        y = read({"parts": parts, "written": written, "shown": made["emit"][: len(shown)]}, documents)
+        return memory.in_time(y, length), made["emit"][len(shown) :], made["final"][len(shown) :]
 
     def _convolved(self):
         return sum(self.columns()[name] for name in self.CONVOLVED.split())
@@ -287,24 +298,3 @@ def _cut(a, widths):
         parts[name] = a[..., start : start + width]
         start += width
     return parts
-
-
-def _padded(a, size):
-    """a (T, ...) with zeros up to whole chunks."""
-    extra = -ops.shape(a)[0] % size
-    if isinstance(extra, int) and not extra:
-        return a
-    return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
-
-
-def _in_chunks(a, size):
-    """(T, B, heads, ...) as (T / size, B, heads, size, ...)."""
-    a = _padded(a, size)
-    a = ops.reshape(a, (-1, size, *ops.shape(a)[1:]))
-    return ops.transpose(a, (0, 2, 3, 1, *range(4, len(a.shape))))
-
-
-def _in_time(a, steps):
-    """The inverse of `_in_chunks`."""
-    a = ops.transpose(a, (0, 3, 1, 2, *range(4, len(a.shape))))
-    return ops.reshape(a, (-1, *ops.shape(a)[2:]))[:steps]

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_rnnx.arguments import positive, rate
-from keras_rnnx.base.interface import AbstractCell
+from keras_rnnx.base.interface import AbstractCell, as_shape
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
 
@@ -78,6 +78,7 @@ class ProjectingCell(AbstractCell):
         self.gates = tuple(self.GATES.split())
         self.states = tuple(self.STATES.split())
         self._initial = []
+        self.multiply = None  # makes the products of the inputs where another cell feeds this one: see `CellPart`
         self.features = None
         self.input_kernel = None
 
@@ -96,8 +97,13 @@ class ProjectingCell(AbstractCell):
         """The size of a gate. Default: `units`."""
         return self.units
 
+    @property
+    def step_shape(self):
+        """The shape of one step's inputs as `project` reads them, without the batch."""
+        return (self.features,)
+
     def state_sizes(self):
-        """The size of each state, in the order of `STATES`. Default: `units` for each."""
+        """The size of each state, a number or a shape, in the order of `STATES`. Default: `units` for each."""
         return [self.units] * len(self.states)
 
     @property
@@ -124,7 +130,7 @@ class ProjectingCell(AbstractCell):
             self.input_kernel = self.new_weight("input_kernel", (self.features, self.units), role="kernel")
         if self.learn_initial_state:
             self._initial = [
-                self.add_weight(name=f"initial_{name}", shape=(size,), initializer="zeros") if learned else None
+                self.add_weight(name=f"initial_{name}", shape=as_shape(size), initializer="zeros") if learned else None
                 for name, size, learned in zip(self.states, self.state_sizes(), self.learned_states(), strict=True)
             ]
         self.built = True
@@ -161,13 +167,13 @@ class ProjectingCell(AbstractCell):
 
     def get_initial_state(self, batch_size=None):
         """The states before the first step, (B, H) each: zeros, or the learned ones."""
-        sizes = self.state_sizes()
-        learned = self._initial or [None] * len(sizes)
+        shapes = [(batch_size, *as_shape(size)) for size in self.state_sizes()]
+        learned = self._initial or [None] * len(shapes)
         return [
-            ops.zeros((batch_size, n), self.state_dtype)
+            ops.zeros(shape, self.state_dtype)
             if row is None
-            else ops.broadcast_to(ops.cast(row, self.state_dtype)[None], (batch_size, n))
-            for row, n in zip(learned, sizes, strict=True)
+            else ops.broadcast_to(ops.cast(row, self.state_dtype)[None], shape)
+            for row, shape in zip(learned, shapes, strict=True)
         ]
 
     def project(self, x):
@@ -176,10 +182,14 @@ class ProjectingCell(AbstractCell):
 
     def product(self, x):
         """x W for rows x (..., D), gate by gate: joined and cut again they would be copied twice."""
+        if self.multiply is not None:
+            return self.multiply(x, self.kernel, len(self.gates))
         return [self.times(x, part) for part in split(self._cast(self.kernel), len(self.gates))]
 
     def times(self, x, kernel):
         """The product of rows x with a weight, in the compute dtype."""
+        if self.multiply is not None:
+            return self.multiply(x, kernel, 1)[0]
         return products.apply({"kernel": self._cast(kernel)}, x, x.dtype)
 
     def bare(self, x):

@@ -6,7 +6,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_rnnx.base.interface import Result
+from keras_rnnx.base.interface import Result, as_shape
 from keras_rnnx.engine import products
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.gates import Gates, Recurrent, normalize, split
@@ -29,7 +29,7 @@ def _key(name, gates):
     return name if gates is None else f"{name}:{' '.join(gates)}"
 
 
-def _weights(cell):
+def weights_of_step(cell):
     """The weights of each recurrent product that a step asks for, cut into columns once, before the loop."""
     weights = cell.weights_of_products()
     return {
@@ -39,12 +39,20 @@ def _weights(cell):
 
 def engine_step(cell, x, multiply, vectors, *state):
     """`cell.step` between plain arrays."""
-    return _named_step(cell, cell.read_by_step[0], x, multiply, vectors, state)
+    return named_step(cell, cell.read_by_step[0], x, multiply, vectors, state)
 
 
-def _named_step(cell, names, x, multiply, vectors, state):
-    """`cell.step` on inputs with names, with products that are normalized and get their bias after that."""
-    multiply = functools.partial(_product, cell, multiply, vectors)
+def named_step(cell, names, x, multiply, vectors, state, integrate=None):
+    """`cell.step` on inputs with names, with products that are normalized and get their bias after that.
+
+    `integrate(gates, arrays)` gives what the step gets in place of the recurrent products of these gates.
+    """
+    product = functools.partial(_product, cell, multiply, vectors)
+
+    def multiply(name, gates, left):
+        made = product(name, gates, left)
+        return integrate(gates or cell.recurrent_gates, made) if integrate and name == "recurrent" else made
+
     if cell.timed:
         vectors = {**vectors, "delta": x["delta"]}
     u = Recurrent(cell.gates_of_products(), vectors, multiply)
@@ -74,22 +82,24 @@ def tried_step(cell):
     Raises:
         ValueError: if `step` returns other states than `STATES` announces, or reads a variable.
     """
-    asked, sizes, dtype = [], cell.state_sizes(), cell.state_dtype
+    asked, dtype = [], cell.state_dtype
     weights, vectors = cell.weights_of_products(), cell.values_of_vectors()
 
     def multiply(key, left, count):
         name, _, gates = key.partition(":")
         gates = tuple(gates.split()) or None
-        asked.append((name, gates, left.shape[-1]))
+        size = tuple(left.shape[1:])
+        asked.append((name, gates, size[0] if len(size) == 1 else size))
         product = products.apply(products.columns(weights[name], cell.recurrent_gates, gates), left, dtype)
         return split(product, count)
 
-    inputs = cell.inputs(ops.zeros((2, cell.features), cell.compute_dtype))
+    inputs = cell.inputs(ops.zeros((2, *cell.step_shape), cell.compute_dtype))
     x = {"inputs": [ops.cast(a, dtype) for a in inputs.values()], "delta": ops.ones((2, 1), dtype)}
-    names, state = tuple(inputs), [ops.zeros((2, n), dtype) for n in sizes]
+    expected = [(2, *as_shape(size)) for size in cell.state_sizes()]
+    names, state = tuple(inputs), [ops.zeros(shape, dtype) for shape in expected]
     with NoVariables():
-        new = _named_step(cell, names, x, multiply, vectors, state)
-    shapes, expected = [tuple(n.shape) for n in new], [(2, n) for n in sizes]
+        new = named_step(cell, names, x, multiply, vectors, state)
+    shapes = [tuple(n.shape) for n in new]
     if shapes != expected:
         raise ValueError(
             f"Expected `step` of {type(cell).__name__} to return the states {cell.states} of "
@@ -109,7 +119,7 @@ def single_step(cell, inputs, states, deltas=None):
         deltas = ops.ones((ops.shape(inputs)[0], 1)) if deltas is None else ops.reshape(deltas, (-1, 1))
         x["delta"] = ops.cast(deltas, cell.compute_dtype)
     walk = Walk(zoneout=cell.rates)
-    weights = _weights(cell)
+    weights = weights_of_step(cell)
 
     def multiply(key, left, count):
         return split(products.apply(weights[key], left, cell.state_dtype), count)
@@ -124,8 +134,8 @@ def read(cell, x, state, how):
     if path.name == "torch fused":
         return _read_fused(cell, cell.dropped(x, how), state, how)
     flow, data = _prepared(cell, x, state, how)
-    made = cell.engine.run(flow, data, _walk(cell, how, path))
-    return _result(cell, flow, made["emit"], made["final"], how)
+    made = cell.engine.run(flow, data, walk_of(cell, how, path))
+    return result_of(cell, flow, made["emit"], made["final"], how)
 
 
 def read_pair(cells, x, states, how):
@@ -158,12 +168,12 @@ def read_pair(cells, x, states, how):
         cuts = datas[0]["slots"]["cut"]
         timed["slots"]["cut"] = ops.flip(cuts, 0) if how.reverse else cuts
     data = {"slots": timed["slots"], "fixed": rest.pop("fixed")}
-    walk = _walk(cells[0], dataclasses.replace(how, reverse=False), cells[0].path(how), lanes=True)
+    walk = walk_of(cells[0], dataclasses.replace(how, reverse=False), cells[0].path(how), lanes=True)
     made = cells[0].engine.run({**rest, "x": timed["x"]}, data, walk)
     results = []
     for i, (cell, way, flow) in enumerate(zip(cells, ways, flows, strict=True)):
         emit = [ops.flip(a[:, i], 0) if way.reverse else a[:, i] for a in made["emit"]]
-        results.append(_result(cell, flow, emit, [s[i] for s in made["final"]], way))
+        results.append(result_of(cell, flow, emit, [s[i] for s in made["final"]], way))
     return results
 
 
@@ -184,17 +194,17 @@ def _prepared(cell, x, state, how):
     flow = {
         "x": {**inputs, "delta": how.intervals(x)} if cell.timed else inputs,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
-        "weights": _weights(cell),
+        "weights": weights_of_step(cell),
         "vectors": cell.values_of_vectors(),
-        "reset_state": cell.get_initial_state(batch) if how.resets is not None else [],
+        "reset_state": cell.initial_state(batch) if how.resets is not None else [],
     }
     data = {"slots": how.flags(steps), "fixed": {}}
     if how.training:
-        _draw(cell, data, steps, batch)
+        draw(cell, data, steps, batch)
     return flow, data
 
 
-def _walk(cell, how, path, lanes=False):
+def walk_of(cell, how, path, lanes=False):
     every = tuple(range(len(cell.states)))
     return how.walk(
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
@@ -204,7 +214,7 @@ def _walk(cell, how, path, lanes=False):
     )
 
 
-def _result(cell, flow, emit, final, how):
+def result_of(cell, flow, emit, final, how):
     return Result(
         output=cell.readout(final[0]),
         final=list(final),
@@ -214,23 +224,23 @@ def _result(cell, flow, emit, final, how):
     )
 
 
-def _draw(cell, data, steps, batch):
+def draw(cell, data, steps, batch):
     """Draws the masks of recurrent dropout and zoneout for a whole sequence."""
     if cell.recurrent_dropout:
         each_step = cell.recurrent_dropout_mode == "step"
         lead = (steps, batch) if each_step else (batch,)
         data["slots" if each_step else "fixed"]["keep"] = [
             keras.random.dropout(
-                ops.ones((*lead, n), cell.state_dtype),
+                ops.ones((*lead, *as_shape(size)), cell.state_dtype),
                 cell.recurrent_dropout,
                 seed=cell.seed_generator,
             )
-            for n in cell.operands
+            for size in cell.operands
         ]
     if any(cell.rates):
         data["slots"]["zoneout"] = [
-            keras.random.uniform((steps, batch, n), seed=cell.seed_generator) < p
-            for n, p in zip(cell.state_sizes(), cell.rates, strict=True)
+            keras.random.uniform((steps, batch, *as_shape(size)), seed=cell.seed_generator) < p
+            for size, p in zip(cell.state_sizes(), cell.rates, strict=True)
             if p
         ]
 

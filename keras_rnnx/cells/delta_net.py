@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.matrix import MatrixCell
+from keras_rnnx.engine import memory
 from keras_rnnx.layers.rnn import CellLayer
 
 EPSILON = 1e-6  # beside the squared length of a key, as in the authors' code
@@ -62,6 +63,7 @@ class DeltaNetCell(MatrixCell):
     """
 
     GATES, STATES = "q k v beta", "S x"
+    MEMORY = memory.DeltaRule
 
     def __init__(self, units, use_bias=False, *, heads=1, key_units=None, window=4, **kwargs):
         super().__init__(units, use_bias=use_bias, heads=heads, key_units=key_units, **kwargs)

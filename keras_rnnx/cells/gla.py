@@ -51,6 +51,7 @@ class GLACell(MatrixCell):
     """
 
     GATES, STATES, BIASED = "q k v r a", "S", "r"
+    MEMORY = memory.VectorDecay
 
     def __init__(self, units, use_bias=True, *, heads=1, key_units=None, rank=16, tau=16.0, **kwargs):
         super().__init__(units, use_bias=use_bias, heads=heads, key_units=key_units, **kwargs)
@@ -83,11 +84,6 @@ class GLACell(MatrixCell):
         parts = {name: self.in_heads(part, self.keys) for name, part in (("q", a["q"]), ("k", a["k"]))}
         parts |= {"v": self.in_heads(a["v"], self.values), "log_decay": self.in_heads(alpha, self.keys)}
         return parts, ops.silu(a["r"])
-
-    def chunk(self, seen, parts, *state):
-        """Equations (3) and (4)."""
-        y, kept = memory.vector_decay(seen, *state, **parts)
-        return y, [kept]
 
     def readout(self, y, beside):
         """Equation (6)."""

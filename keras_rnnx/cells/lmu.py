@@ -61,7 +61,8 @@ class LMUCell(Cell):
     $$ \theta \dot m = A m + B u, \quad A_{ij} = (2 i + 1) \begin{cases} -1 & i < j \\ (-1)^{i - j + 1} & i \ge j
        \end{cases}, \quad B_i = (2 i + 1) (-1)^i, \quad i, j = 0..d-1 \tag{4} $$
     with steps of 1: by zero-order hold, \(\bar A = e^{A / \theta}\) and \(\bar B = A^{-1} (\bar A - I) B\), or by
-    Euler's method, \(\bar A = I + A / \theta\) and \(\bar B = B / \theta\).
+    Euler's method, \(\bar A = I + A / \theta\) and \(\bar B = B / \theta\). In `ParallelLMUCell` the
+    same memory sees the inputs alone, so that all steps are computed at once.
 
     Differs from the paper: in nothing; it has no bias b, which `use_bias=True` adds.
 

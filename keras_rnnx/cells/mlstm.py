@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_rnnx.arguments import choice
-from keras_rnnx.base.matrix import MatrixCell, Shape
+from keras_rnnx.base.interface import Shape
+from keras_rnnx.base.matrix import MatrixCell
 from keras_rnnx.engine import memory
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -51,6 +52,7 @@ class MLSTMCell(MatrixCell):
     """
 
     GATES, STATES = "q k v o i f", "C n m"
+    MEMORY = memory.ExponentialGates
 
     def __init__(self, units, use_bias=True, *, heads=1, key_units=None, forget_gate="sigmoid", **kwargs):
         super().__init__(units, use_bias=use_bias, heads=heads, key_units=key_units, **kwargs)
@@ -76,11 +78,6 @@ class MLSTMCell(MatrixCell):
         parts["v"] = self.in_heads(a["v"], self.values)
         parts |= {"log_decay": f_log, "log_input": a["i"], "writes": ops.ones_like(f_log)}
         return parts, ops.sigmoid(a["o"])
-
-    def chunk(self, seen, parts, *state):
-        """Equations (4) to (6)."""
-        y, *new = memory.exponential_gates(seen, *state, **parts)
-        return y, new
 
     def readout(self, y, beside):
         """Equation (7)."""

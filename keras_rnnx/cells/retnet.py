@@ -9,6 +9,32 @@ from keras_rnnx.engine import memory, paths
 from keras_rnnx.layers.rnn import CellLayer
 
 
+def _rotated(a, cos, sin):
+    """The pairs of the last axis of a, turned by angles of which these are cosine and sine (..., K / 2)."""
+    first, second = a[..., ::2], a[..., 1::2]
+    pairs = ops.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    return ops.reshape(pairs, ops.shape(a))
+
+
+class Turning(memory.ScalarDecay):
+    """A memory whose keys are turned back by the angle of each chunk, so that positions count from its start."""
+
+    @staticmethod
+    def write(chunks, parts):
+        """See `ScalarDecay`; and the angle of the whole chunk."""
+        return {
+            **memory.ScalarDecay.write(chunks, parts),
+            **{name: parts[name][..., -1:, :] for name in ("cos", "sin")},
+        }
+
+    @staticmethod
+    def carry(written, state):
+        """See `ScalarDecay`."""
+        shown, (kept,) = memory.ScalarDecay.carry(written, state)
+        rows = _rotated(ops.swapaxes(kept, -1, -2), written["cos"], -written["sin"])
+        return shown, [ops.swapaxes(rows, -1, -2)]
+
+
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class RetNetCell(MatrixCell):
     r"""One step of multi-scale retention: a matrix memory that fades and turns, computed chunk by chunk.
@@ -55,6 +81,7 @@ class RetNetCell(MatrixCell):
     """
 
     GATES, STATES = "q k v g", "S"
+    MEMORY = Turning
 
     def __init__(self, units, use_bias=False, *, heads=1, key_units=None, **kwargs):
         super().__init__(units, use_bias=use_bias, heads=heads, key_units=key_units, **kwargs)
@@ -80,29 +107,18 @@ class RetNetCell(MatrixCell):
         parts |= {"log_decay": step * ops.convert_to_tensor(decay, step.dtype), "turn": step}
         return parts, ops.silu(a["g"])
 
-    def chunk(self, seen, parts, *state):
-        """Equations (2) and (3), where the position is counted from the start of the chunk."""
-        parts = dict(parts)
-        position = ops.cumsum(ops.cast(parts.pop("turn"), "int32"), axis=-1)
+    def in_chunk(self, parts):
+        """q and k turned by their position, counted from the start of the chunk."""
+        position = ops.cumsum(ops.cast(parts["turn"], "int32"), axis=-1)
         # From tables: Keras' cosine of float64 is one of float32 on JAX.
         angles = np.arange(paths.MEMORY_CHUNK + 1)[:, None] * 10000.0 ** -np.linspace(0.0, 1.0, self.keys // 2)
-        tables = [ops.convert_to_tensor(f(angles), state[0].dtype) for f in (np.cos, np.sin)]
-        cos, sin = (ops.take(table, position, axis=0) for table in tables)  # (B, heads, L, K / 2)
-        parts |= {name: _rotated(parts[name], cos, sin) for name in ("q", "k")}
-        y, kept = memory.scalar_decay(seen, *state, **parts)
-        rows = _rotated(ops.swapaxes(kept, -1, -2), cos[..., -1:, :], -sin[..., -1:, :])
-        return y, [ops.swapaxes(rows, -1, -2)]
+        tables = [ops.convert_to_tensor(f(angles), parts["q"].dtype) for f in (np.cos, np.sin)]
+        cos, sin = (ops.take(table, position, axis=0) for table in tables)  # (N, B, heads, L, K / 2)
+        return {**parts, **{name: _rotated(parts[name], cos, sin) for name in ("q", "k")}, "cos": cos, "sin": sin}
 
     def readout(self, y, beside):
         """Equation (4)."""
         return self.projected_output(beside * self.normed(y, centered=True))
-
-
-def _rotated(a, cos, sin):
-    """The pairs of the last axis of a, turned by angles of which these are cosine and sine (..., K / 2)."""
-    first, second = a[..., ::2], a[..., 1::2]
-    pairs = ops.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
-    return ops.reshape(pairs, ops.shape(a))
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -1,4 +1,4 @@
-r"""A chunk of a matrix memory: what several steps of it write, read and leave behind, in a few products.
+r"""Matrix memories, chunk by chunk: nearly all work is done for all chunks at once, then a light loop joins them.
 
 The memory S (B, n, K, V) of n heads holds values v (V) under keys k (K):
 
@@ -8,10 +8,13 @@ with a decay \(\alpha_t\), a number or a vector (K), and the written value \(w_t
 key does not hold yet, \(w_t = \beta_t (v_t - \alpha_t S_{t-1}^\top k_t)\). Within a chunk that starts from S, with
 \(G_t = \sum_{s \le t} \log \alpha_s\),
 
-$$ y_t = e^{G_t} S^\top q_t + \sum_{s \le t} e^{G_t - G_s} (k_s \cdot q_t)\, w_s , $$
+$$ y_t = e^{G_t} S^\top q_t + \sum_{s \le t} e^{G_t - G_s} (k_s \cdot q_t)\, w_s , \qquad
+   S' = e^{G_L} S + \sum_s e^{G_L - G_s} k_s w_s^\top . $$
 
-so that all steps are read at once. The delta rule's w solve a triangular system. No exponent is positive where
-\(\alpha \le 1\). Arrays are (B, n, L, ...) for a chunk of L steps.
+A memory does this in three parts: `write`, for all chunks at once, what does not wait for S; `carry`, chunk after
+chunk, from S to S'; `read`, for all chunks at once, y from the S before each. The delta rule's w solve a triangular
+system, whose solution is linear in S: \(w = u - W S\), with u and W from `write`. No exponent is positive where
+\(\alpha \le 1\). Arrays are (N, B, n, L, ...) for N chunks of L steps.
 """
 
 from keras import ops
@@ -19,6 +22,27 @@ from keras import ops
 from keras_rnnx.engine.backends import backend
 
 LOWEST = -1e30  # stands for a logarithm of zero: its exponential is zero, its differences are numbers
+
+
+def padded(a, size):
+    """a (T, ...) with zeros up to whole chunks."""
+    extra = -ops.shape(a)[0] % size
+    if isinstance(extra, int) and not extra:
+        return a
+    return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
+
+
+def in_chunks(a, size):
+    """(T, B, heads, ...) as (T / size, B, heads, size, ...)."""
+    a = padded(a, size)
+    a = ops.reshape(a, (-1, size, *ops.shape(a)[1:]))
+    return ops.transpose(a, (0, 2, 3, 1, *range(4, len(a.shape))))
+
+
+def in_time(a, steps):
+    """The inverse of `_in_chunks`."""
+    a = ops.transpose(a, (0, 3, 1, 2, *range(4, len(a.shape))))
+    return ops.reshape(a, (-1, *ops.shape(a)[2:]))[:steps]
 
 
 def product(left, right, transpose=()):
@@ -32,37 +56,37 @@ def sums(a, axis):
     """The sums up to each step; a product, which keeps the dtype (Keras' cumsum leaves float64 on torch)."""
     step = ops.arange(ops.shape(a)[axis])
     upto = ops.cast(step[:, None] >= step[None, :], a.dtype)
-    return product(upto, a[..., None])[..., 0] if axis == -1 else product(upto, a)
+    return product(a, upto, "right") if axis == -1 else product(upto, a)
 
 
-class Chunk:
+class Chunks:
     """Which steps of a chunk see which: earlier ones of the same document, or the state from before the chunk.
 
     Args:
-        documents: (B, L) integers, how many documents have begun in the chunk up to each step.
+        documents: (N, B, L) integers, how many documents have begun in the chunk up to each step.
     """
 
     def __init__(self, documents):
         step = ops.arange(ops.shape(documents)[-1])
-        here, there = documents[:, None, :, None], documents[:, None, None, :]
+        here, there = documents[..., None, :, None], documents[..., None, None, :]
         earlier = step[:, None] >= step[None, :]
-        self.sees = ops.logical_and(here == there, earlier)  # (B, 1, L, L)
-        self.first = (documents == 0)[:, None, :, None]  # (B, 1, L, 1)
-        self.last = (documents == documents[:, -1:])[:, None, :, None]
-        before = ops.concatenate([ops.zeros_like(documents[:, :1]), documents[:, :-1]], axis=-1)
-        self.begins = (documents > before)[:, None]  # (B, 1, L)
+        self.sees = ops.logical_and(here == there, earlier)  # (N, B, 1, L, L)
+        self.first = (documents == 0)[..., None, :, None]  # (N, B, 1, L, 1)
+        self.last = (documents == documents[..., -1:])[..., None, :, None]
+        before = ops.concatenate([ops.zeros_like(documents[..., :1]), documents[..., :-1]], axis=-1)
+        self.begins = (documents > before)[..., None, :]  # (N, B, 1, L)
 
     def decays(self, total):
-        """exp(G_t - G_s) where step t sees step s, else 0, for totals (B, n, L); (B, n, L, L)."""
+        """exp(G_t - G_s) where step t sees step s, else 0, for totals (N, B, n, L); (N, B, n, L, L)."""
         return self.exponential(total[..., :, None] - total[..., None, :])
 
     def exponential(self, exponent):
-        """exp of (B, n, L, L) where a step sees another, else 0."""
+        """exp of (N, B, n, L, L) where a step sees another, else 0."""
         exponent = ops.where(self.sees, exponent, ops.zeros_like(exponent))
         return ops.where(self.sees, ops.exp(exponent), ops.zeros_like(exponent))
 
     def from_before(self, total):
-        """exp(G_t) where step t sees the state from before the chunk, else 0, for totals (B, n, L, 1 or K)."""
+        """exp(G_t) where step t sees the state from before the chunk, else 0, for totals (N, B, n, L, 1 or K)."""
         return ops.where(self.first, ops.exp(total), ops.zeros_like(total))
 
     def to_end(self, total):
@@ -72,48 +96,113 @@ class Chunk:
         return ops.where(self.last, ops.exp(rest), ops.zeros_like(rest))
 
 
-def scalar_decay(chunk, memory, q, k, v, log_decay, beta=None):
-    """A chunk whose decay is one number a head and step.
+def chunk(memory, chunks, parts, *state):
+    """What a single chunk (N = 1) reads, (1, B, n, L, V), and the states after it."""
+    written = memory.write(chunks, parts)
+    seen, after = memory.carry({name: a[0] for name, a in written.items()}, *state)
+    return memory.read(chunks, parts, written, *(s[None] for s in seen)), after
 
-    Args:
-        chunk: `Chunk`.
-        memory: (B, n, K, V).
-        q, k: (B, n, L, K).
-        v: (B, n, L, V).
-        log_decay: (B, n, L), zero at masked steps.
-        beta: (B, n, L), zero at masked steps, for the delta rule; or None, v being zero at masked steps.
 
-    Returns:
-        y (B, n, L, V) and the memory after the chunk.
+class ScalarDecay:
+    """A memory whose decay is one number a head and step.
+
+    Parts: `q`, `k` (N, B, n, L, K), `v` (N, B, n, L, V), zero at masked steps, `log_decay` (N, B, n, L), zero at masked
+    steps. State: S (B, n, K, V).
     """
-    total = sums(log_decay, -1)
-    decays, before = chunk.decays(total), chunk.from_before(total[..., None])
-    written = v
-    if beta is not None:
-        held = product(k, k, "right") * decays * beta[..., None]
-        known = v - before * product(k, memory)
-        written = _solved(held, beta[..., None] * known)
-    y = product(product(q, k, "right") * decays, written) + before * product(q, memory)
-    kept = before[..., -1:, :] * memory + product(k * chunk.to_end(total[..., None]), written, "left")
-    return y, kept
+
+    @staticmethod
+    def shown(memory, size):
+        """Arrays of the shapes of what `carry` shows `read`, for chunks of a size."""
+        del size
+        return [memory]
+
+    @staticmethod
+    def write(chunks, parts):
+        """What `carry` and `read` need, for all chunks at once: arrays by name."""
+        total = sums(parts["log_decay"], -1)
+        before = chunks.from_before(total[..., None])
+        stored = product(parts["k"] * chunks.to_end(total[..., None]), parts["v"], "left")
+        return {"total": total, "before": before, "stored": stored}
+
+    @staticmethod
+    def carry(written, memory):
+        """What `read` sees of the state before a chunk, and the state after it."""
+        return [memory], [written["before"][..., -1:, :] * memory + written["stored"]]
+
+    @staticmethod
+    def read(chunks, parts, written, memory):
+        """y (N, B, n, L, V) from the memories before all chunks (N, B, n, K, V)."""
+        scores = product(parts["q"], parts["k"], "right") * chunks.decays(written["total"])
+        return product(scores, parts["v"]) + written["before"] * product(parts["q"], memory)
 
 
-def vector_decay(chunk, memory, q, k, v, log_decay):
-    """A chunk whose decay is a vector over the keys: log_decay (B, n, L, K); the rest as in `scalar_decay`."""
-    total = sums(log_decay, -2)
-    exponent = total[..., :, None, :] - total[..., None, :, :]
-    sees = chunk.sees[..., None]
-    exponent = ops.where(sees, exponent, ops.zeros_like(exponent))
-    decays = ops.where(sees, ops.exp(exponent), ops.zeros_like(exponent))
-    scores = ops.sum(q[..., :, None, :] * k[..., None, :, :] * decays, axis=-1)
-    before = chunk.from_before(total)
-    y = product(scores, v) + product(q * before, memory)
-    last = ops.swapaxes(before[..., -1:, :], -1, -2)
-    return y, last * memory + product(k * chunk.to_end(total), v, "left")
+class DeltaRule(ScalarDecay):
+    """A memory with a decay of one number that a value is written to by the delta rule.
+
+    Parts: those of `ScalarDecay`, where v may be anything at masked steps, and `beta` (N, B, n, L), zero there.
+    """
+
+    @staticmethod
+    def write(chunks, parts):
+        """The total decays and the solution of the triangular system, as u and W."""
+        k, beta, total = parts["k"], parts["beta"][..., None], sums(parts["log_decay"], -1)
+        decays, before = chunks.decays(total), chunks.from_before(total[..., None])
+        held = product(k, k, "right") * decays * beta
+        right = ops.concatenate([beta * parts["v"], beta * before * k], axis=-1)
+        solved, width = _solved(held, right), parts["v"].shape[-1]
+        keys = k * chunks.to_end(total[..., None])
+        return {"total": total, "before": before, "u": solved[..., :width], "W": solved[..., width:], "keys": keys}
+
+    @staticmethod
+    def carry(written, memory):
+        """See `ScalarDecay`."""
+        w = written["u"] - product(written["W"], memory)
+        return [memory], [written["before"][..., -1:, :] * memory + product(written["keys"], w, "left")]
+
+    @staticmethod
+    def read(chunks, parts, written, memory):
+        """See `ScalarDecay`."""
+        w = written["u"] - product(written["W"], memory)
+        return ScalarDecay.read(chunks, {**parts, "v": w}, written, memory)
 
 
-def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay, log_input, writes):
-    r"""A chunk whose values are written with the weight \(e^{\tilde i}\), and read divided by a normalizer.
+class VectorDecay(ScalarDecay):
+    """A memory whose decay is a vector over the keys: `log_decay` (N, B, n, L, K); the rest as in `ScalarDecay`."""
+
+    @staticmethod
+    def shown(memory, size):
+        """The memory and the scores of a chunk."""
+        return [memory, ops.zeros((*ops.shape(memory)[:2], size, size), memory.dtype)]
+
+    @staticmethod
+    def write(chunks, parts):
+        """See `ScalarDecay`; what a chunk's steps see of each other is left to `carry`, one chunk at a time."""
+        total = sums(parts["log_decay"], -2)
+        sees = ops.cast(chunks.sees, total.dtype) + ops.zeros_like(total[:, :, :1, :1, :1])
+        written = {"total": total, "before": chunks.from_before(total), "sees": sees}
+        written["stored"] = product(parts["k"] * chunks.to_end(total), parts["v"], "left")
+        return {**written, "q": parts["q"], "k": parts["k"]}
+
+    @staticmethod
+    def carry(written, memory):
+        """The scores of a chunk take (L, L, K) numbers a head, too many to hold for all chunks at once."""
+        total, q, k, sees = written["total"], written["q"], written["k"], written["sees"][..., None] > 0
+        exponent = total[..., :, None, :] - total[..., None, :, :]
+        exponent = ops.where(sees, exponent, ops.zeros_like(exponent))
+        decays = ops.where(sees, ops.exp(exponent), ops.zeros_like(exponent))
+        scores = ops.sum(q[..., :, None, :] * k[..., None, :, :] * decays, axis=-1)
+        last = ops.swapaxes(written["before"][..., -1:, :], -1, -2)
+        return [memory, scores], [last * memory + written["stored"]]
+
+    @staticmethod
+    def read(chunks, parts, written, memory, scores):
+        """See `ScalarDecay`."""
+        del chunks
+        return product(scores, parts["v"]) + product(parts["q"] * written["before"], memory)
+
+
+class ExponentialGates:
+    r"""A memory whose values are written with the weight \(e^{\tilde i}\), and read divided by a normalizer.
 
     With the decay f and the memory C, the normalizer n (K) and what is read are
 
@@ -123,49 +212,99 @@ def exponential_gates(chunk, memory, normalizer, stabilizer, q, k, v, log_decay,
     C and n are kept divided by \(e^{m_t}\), \(m_t = \max(\log f_t + m_{t-1}, \tilde i_t, 0)\), which cancels in y. The
     0 keeps a memory that holds little, or nothing, at its own scale.
 
-    Args:
-        chunk: `Chunk`.
-        memory: (B, n, K, V), C divided by exp(m).
-        normalizer: (B, n, K), n divided by exp(m).
-        stabilizer: (B, n), m.
-        q, k: (B, n, L, K).
-        v: (B, n, L, V).
-        log_decay: (B, n, L), log f, zero at masked steps.
-        log_input: (B, n, L), i~.
-        writes: (B, n, L), above zero at valid steps, zero at masked ones.
-
-    Returns:
-        y (B, n, L, V), and memory, normalizer and stabilizer after the chunk.
+    Parts: `q`, `k`, `v`, `log_decay` as in `ScalarDecay`; `log_input` (N, B, n, L), i~; `writes` (N, B, n, L), above
+    zero at valid steps, zero at masked ones. States: C (B, n, K, V) and n (B, n, K), divided by exp(m), and m (B, n).
     """
-    total, none = sums(log_decay, -1), ops.full_like(log_input, LOWEST)
-    log_input = ops.where(writes > 0, log_input, none)
-    least = ops.where(ops.logical_and(writes > 0, log_input < 0), ops.zeros_like(none), log_input)
-    # A document that begins within the chunk starts from m = 0.
-    least = ops.where(ops.logical_and(chunk.begins, log_decay > least), log_decay, least)
-    rest = total[..., :, None] - total[..., None, :]
-    seen = ops.where(chunk.sees, rest + least[..., None, :], ops.full_like(rest, LOWEST))
-    before = ops.where(chunk.first[..., 0], total + stabilizer[..., None], none)
-    highest = ops.max(seen, axis=-1)
-    m = ops.where(before > highest, before, highest)
-    weights = chunk.exponential(rest + log_input[..., None, :] - m[..., None])
-    before = chunk.from_before((before - m)[..., None])
-    scores = product(q, k, "right") * weights
-    read = product(scores, v) + before * product(q, memory)
-    held = ops.sum(scores, axis=-1, keepdims=True) + before * product(q, normalizer[..., None])
-    size, one = ops.abs(held), ops.exp(-m)[..., None]
-    size = ops.where(size > one, size, one)
-    # At masked steps q is zero and exp(-m) may be, too, or its square, which the gradient divides by.
-    size = ops.where(ops.logical_and(writes[..., None] > 0, size > 0), size, ops.ones_like(size))
-    written = k * weights[..., -1, :, None]
-    last = before[..., -1:, :]
-    memory = last * memory + product(written, v, "left")
-    normalizer = last[..., 0] * normalizer + ops.sum(written, axis=-2)
-    return read / size, memory, normalizer, m[..., -1]
+
+    @staticmethod
+    def shown(memory, normalizer, stabilizer, size):
+        """C, n and m."""
+        del size
+        return [memory, normalizer, stabilizer]
+
+    @staticmethod
+    def write(chunks, parts):
+        """What the chunk adds to C and n, divided by e to the highest exponent among its own, and that exponent."""
+        total, writes = sums(parts["log_decay"], -1), parts["writes"] > 0
+        log_input = ops.where(writes, parts["log_input"], ops.full_like(total, LOWEST))
+        least = ops.where(ops.logical_and(writes, log_input < 0), ops.zeros_like(total), log_input)
+        # A document that begins within the chunk starts from m = 0.
+        begins = ops.logical_and(chunks.begins, parts["log_decay"] > least)
+        least = ops.where(begins, parts["log_decay"], least)
+        rest = total[..., :, None] - total[..., None, :]
+        seen = ops.where(chunks.sees, rest + least[..., None, :], ops.full_like(rest, LOWEST))
+        highest = ops.max(seen, axis=-1)
+        end = rest[..., -1, :] + log_input - highest[..., -1:]
+        end = ops.where(chunks.last[..., 0], end, ops.full_like(end, LOWEST))
+        keys = parts["k"] * ops.exp(end)[..., None]
+        return {
+            "log_input": log_input,
+            "before": ops.where(chunks.first[..., 0], total, ops.full_like(total, LOWEST)),
+            "highest": highest,
+            "stored": product(keys, parts["v"], "left"),
+            "keys": ops.sum(keys, axis=-2),
+        }
+
+    @staticmethod
+    def carry(written, memory, normalizer, stabilizer):
+        """See `ScalarDecay`."""
+        before, own = written["before"][..., -1] + stabilizer, written["highest"][..., -1]
+        m = ops.where(before > own, before, own)
+        kept, added = ops.exp(before - m), ops.exp(own - m)
+        memory_new = kept[..., None, None] * memory + added[..., None, None] * written["stored"]
+        normalizer_new = kept[..., None] * normalizer + added[..., None] * written["keys"]
+        return [memory, normalizer, stabilizer], [memory_new, normalizer_new, m]
+
+    @staticmethod
+    def read(chunks, parts, written, memory, normalizer, stabilizer):
+        """See `ScalarDecay`."""
+        total, q, writes = sums(parts["log_decay"], -1), parts["q"], parts["writes"] > 0
+        before = written["before"] + stabilizer[..., None]
+        m = ops.where(before > written["highest"], before, written["highest"])
+        rest = total[..., :, None] - total[..., None, :]
+        scores = product(q, parts["k"], "right")
+        scores = scores * chunks.exponential(rest + written["log_input"][..., None, :] - m[..., None])
+        kept = ops.exp(before - m)[..., None]
+        read = product(scores, parts["v"]) + kept * product(q, memory)
+        held = ops.sum(scores, axis=-1, keepdims=True) + kept * product(q, normalizer[..., None])
+        size, one = ops.abs(held), ops.exp(-m)[..., None]
+        size = ops.where(size > one, size, one)
+        # At masked steps q is zero and exp(-m) may be, too, or its square, which the gradient divides by.
+        size = ops.where(ops.logical_and(writes[..., None], size > 0), size, ops.ones_like(size))
+        return read / size
 
 
 def _solved(held, right):
-    """x with x_t + sum_{s<t} held_ts x_s = right_t."""
-    step = ops.arange(ops.shape(held)[-1])
-    here, there = step[:, None], step[None, :]
-    unit = ops.where(here > there, held, ops.cast(here == there, held.dtype))
-    return ops.solve_triangular(unit, right, lower=True)
+    """x with x_t + sum_{s<t} held_ts x_s = right_t, for held (..., L, L) and right (..., L, M)."""
+
+    def pull(args, dx):
+        inverse = _inverse(args["held"])
+        dright = product(inverse, dx, "left")
+        return {"held": -product(dright, product(inverse, args["right"]), "right"), "right": dright}
+
+    solve = backend.local_vjp(lambda args: product(_inverse(args["held"]), args["right"]), pull)
+    return solve({"held": ops.where(_below(held), held, ops.zeros_like(held)), "right": right})
+
+
+def _below(a):
+    step = ops.arange(ops.shape(a)[-1])
+    return step[:, None] > step[None, :]
+
+
+def _inverse(below):
+    r"""The inverse of 1 + A for A below the diagonal, in products alone, by halves.
+
+    With blocks of a size whose inverses X are known, those of twice the size are \(X - X A_{21} X\), where A_21 is the
+    lower left quarter of each. As stable as forward substitution, unlike powers of A.
+    """
+    length = below.shape[-1]
+    step = ops.arange(length)
+    found = ops.cast(step[:, None] == step[None, :], below.dtype) + ops.zeros_like(below)
+    size = 1
+    while size < length:
+        block, odd = step // (2 * size), step // size % 2 == 1
+        quarter = (block[:, None] == block[None, :]) & odd[:, None] & ops.logical_not(odd[None, :])
+        part = ops.where(quarter, below, ops.zeros_like(below))
+        found = found - (part if size == 1 else product(found, product(part, found)))
+        size *= 2
+    return found

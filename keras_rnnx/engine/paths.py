@@ -8,6 +8,7 @@ from keras_rnnx.engine.backends import backend
 _PLAIN = []
 CHUNK = 32  # steps of the linear engine's chunks
 MEMORY_CHUNK = 32  # steps of a matrix memory's chunks
+FEW_CHUNKS = 8  # up to which, or where their number varies, only the loop over the chunks is compiled
 
 
 @contextlib.contextmanager

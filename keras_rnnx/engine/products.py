@@ -1,4 +1,4 @@
-r"""The recurrent product \(h U\) in its structures: dense, diagonal, block diagonal, low rank.
+r"""The recurrent product \(h U\) in its structures: dense, diagonal, block diagonal, low rank, or a convolution.
 
 A structure is linear and acts on rows, so that the engine can apply it to (B, H) inside the loop and take the gradient
 of its weights once, over all T*B rows, after it.
@@ -15,7 +15,7 @@ def columns(weights, gates, names):
 
     Args:
         weights: dict of arrays: `kernel` (H, G*H), or `diagonal` (G*H,), or `blocks` (N, H/N, G*H/N), or `left` (H, R)
-            and `right` (R, G*H); and perhaps `bias` (G*H,).
+            and `right` (R, G*H), or `conv` (size of the window, H, G*H); and perhaps `bias` (G*H,).
         gates: the names of all gates, in storage order.
         names: the wanted ones, neighbours in that order; None for all.
     """
@@ -31,7 +31,10 @@ def columns(weights, gates, names):
 
 
 def apply(weights, left, dtype):
-    """The product of rows `left` (..., H) with the weights: (..., gates * H), in `dtype`."""
+    """The product of rows `left` (..., H) with the weights: (..., gates * H), in `dtype`.
+
+    With `conv` a row is a map (space, H), and its product the convolution that keeps the space.
+    """
     if "kernel" in weights:
         product = backend.matmul(left, weights["kernel"], dtype)
     elif "diagonal" in weights:
@@ -40,12 +43,20 @@ def apply(weights, left, dtype):
         product = ops.concatenate([left] * repeats, axis=-1) * diagonal
     elif "blocks" in weights:
         product = _block_product(weights["blocks"], left, dtype)
+    elif "conv" in weights:
+        product = convolve(left, weights["conv"], dtype, padding="same")
     else:
         inner = backend.matmul(left, weights["left"], dtype)
         product = backend.matmul(inner, weights["right"], dtype)
     if "bias" in weights:
         product = product + ops.cast(weights["bias"], dtype)
     return product
+
+
+def convolve(maps, kernel, dtype, strides=1, padding="valid", dilation=1):
+    """The convolution of maps (B, space, C) with a kernel (window, C, N): (B, space, N), in `dtype`."""
+    made = ops.conv(ops.cast(maps, kernel.dtype), kernel, strides, padding, "channels_last", dilation)
+    return ops.cast(made, dtype)
 
 
 def _block_product(blocks, left, dtype):

@@ -331,10 +331,10 @@ def _replay(value, noise, left, weights, dtype):
 
 
 def _all_rows(a, lanes):
-    """(T, B, S) as rows (T*B, S); in lanes (T, 2, B, S) as (2, T*B, S)."""
+    """(T, B, ...) as rows (T*B, ...); in lanes (T, 2, B, ...) as (2, T*B, ...)."""
     if lanes:
-        return ops.reshape(ops.swapaxes(a, 0, 1), (2, -1, a.shape[-1]))
-    return ops.reshape(a, (-1, a.shape[-1]))
+        return ops.reshape(ops.swapaxes(a, 0, 1), (2, -1, *ops.shape(a)[3:]))
+    return ops.reshape(a, (-1, *ops.shape(a)[2:]))
 
 
 def _kind(walk, data):

@@ -115,9 +115,10 @@ class Bidirectional(SequenceLayer):
             specs.append(list(spec) if isinstance(spec, tuple) else [spec])
 
         def merged(a, b):
+            shape, axis = list(a.shape), self.features_axis
             if self.merge_mode == "concat":
-                return keras.KerasTensor((*a.shape[:-1], a.shape[-1] + b.shape[-1]), a.dtype)
-            return a
+                shape[axis] += b.shape[axis]
+            return keras.KerasTensor(shape, a.dtype)
 
         results = self._flat(*specs, merged)
         return tuple(results) if len(results) > 1 else results[0]
@@ -126,6 +127,11 @@ class Bidirectional(SequenceLayer):
     def timed(self):
         """Whether the cells read the time between steps."""
         return all(direction.timed for direction in self._directions)
+
+    @property
+    def features_axis(self):
+        """The axis of the features in the outputs, counted from the last one."""
+        return self.forward_layer.cell.features_axis
 
     @property
     def outputs(self):
@@ -174,7 +180,7 @@ class Bidirectional(SequenceLayer):
 
     def _merge(self, a, b):
         if self.merge_mode == "concat":
-            return ops.concatenate([a, b], axis=-1)
+            return ops.concatenate([a, b], axis=self.features_axis)
         if self.merge_mode == "mul":
             return a * b
         return a + b if self.merge_mode == "sum" else (a + b) / 2

@@ -7,10 +7,11 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
+from keras_rnnx.base.interface import as_shape
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN
-from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, as_shape, first_mask, says_all_arguments
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, first_mask, says_all_arguments
 
 RESIDUALS = (None, "sum", "highway", "dense")
 
@@ -109,32 +110,45 @@ class DeepRNN(SequenceLayer):
 
     def build(self, input_shape):
         """Builds the levels and the gates of highways."""
-        width = input_shape[-1]
+        lead, shape = input_shape[:2], tuple(input_shape[2:])
+        self._fits = []  # of each level, whether its output has the shape of its input
         for n, level in enumerate(self.levels):
             if not level.built:
-                level.build((*input_shape[:2], width))
-            size = self._widths()[n]
-            if self.residual == "highway" and size == width:
+                level.build((*lead, *shape))
+            made, axis = self._shape_of_level(n), self.features_axis
+            self._fits.append(made == shape)
+            if self.residual == "highway" and self._fits[n]:
                 gate = keras.layers.Dense(
-                    size,
+                    made[axis],
                     "sigmoid",
                     bias_initializer=keras.initializers.Constant(-1.0),
                     dtype=self.dtype_policy,
                     name=f"highway_{n}",
                 )
-                gate.build((*input_shape[:2], width))
+                gate.build((*lead, *[None] * (len(made) - 1), made[axis]))
                 self._gates.append(gate)
-            width = width + size if self.residual == "dense" else size
-        self.output_width = width
+            shape = self._side_by_side([shape, made]) if self.residual == "dense" else made
+        self.shape_of_step = shape
         self.built = True
 
-    def _widths(self):
-        """The width of the output of each level."""
-        widths = []
-        for cells in self._cells():
-            sizes = [c.output_size for c in cells]
-            widths.append(sum(sizes) if self.merge_mode == "concat" else sizes[0])
-        return widths
+    @property
+    def features_axis(self):
+        """The axis of the features in the inputs and the outputs, counted from the last one."""
+        return self._cells()[0][0].features_axis
+
+    def _shape_of_level(self, n):
+        """The shape of one step's output of a level."""
+        shapes = [as_shape(cell.output_size) for cell in self._cells()[n]]
+        return self._side_by_side(shapes) if self.merge_mode == "concat" else shapes[0]
+
+    def _side_by_side(self, shapes):
+        """The shape of arrays of these shapes side by side; raises where they differ in more than the features."""
+        axis = len(shapes[0]) + self.features_axis
+        total = sum(shape[axis] for shape in shapes)
+        joined = {(*shape[:axis], total, *shape[axis + 1 :]) for shape in shapes}
+        if len(joined) > 1:
+            raise ValueError(f"Expected outputs that differ in their features alone, to be joined. Received: {shapes}")
+        return joined.pop()
 
     def _cells(self):
         """The cells of each level: one, or one for each direction."""
@@ -178,7 +192,7 @@ class DeepRNN(SequenceLayer):
         self.levels[0].compute_output_spec(sequences, states[0], mask, training, **kwargs)
         shape, steps = sequences.shape, sequences.shape[:2]
         lead = steps if self.return_sequences else steps[:1]
-        spec = [keras.KerasTensor((*lead, self.output_width), self.compute_dtype)]
+        spec = [keras.KerasTensor((*lead, *self.shape_of_step), self.compute_dtype)]
         dtype = self._cells()[0][0].state_dtype
         for wanted, front in ((self.return_all_states, steps), (self.return_state, shape[:1])):
             if wanted:
@@ -210,7 +224,7 @@ class DeepRNN(SequenceLayer):
             final.append(last)
             if n + 1 == self.depth and not self.return_sequences and self.residual:
                 a = _last_read(a, mask, self.go_backwards)
-            a = self._joined(a, y, gates)
+            a = self._joined(a, y, gates, self._fits[n])
         if self.return_sequences:
             a = self._finished(a, mask)
         results = [a]
@@ -239,7 +253,7 @@ class DeepRNN(SequenceLayer):
     def _finished(self, a, mask):
         a = self._turned(a, mask)
         if self.zero_output_for_mask and mask is not None:
-            a = ops.where(mask[:, :, None], a, ops.zeros_like(a))
+            a = ops.where(masks.rows(mask, a), a, ops.zeros_like(a))
         return a
 
     def _states_of_levels(self, initial_state):
@@ -262,20 +276,21 @@ class DeepRNN(SequenceLayer):
 
     reset_states = reset_state
 
-    def _joined(self, a, y, gates):
+    def _joined(self, a, y, gates, fits):
         """a of the next level from that of this one and its output."""
+        axis = self.features_axis
         if self.residual == "dense":
-            return ops.concatenate([a, y], axis=-1)
-        if self.residual is None or a.shape[-1] != y.shape[-1]:
+            return ops.concatenate([a, y], axis=axis)
+        if self.residual is None or not fits:
             return y
         if self.residual == "sum":
             return a + y
-        s = next(gates)(a)
+        s = ops.moveaxis(next(gates)(ops.moveaxis(a, axis, -1)), -1, axis)
         return s * y + (1 - s) * a
 
 
 def _last_read(a, mask, go_backwards):
-    """a (B, T, D) at the last step that is read of each row."""
+    """a (B, T, ...) at the last step that is read of each row."""
     if mask is None:
         return a[:, 0] if go_backwards else a[:, -1]
     flags = ops.cast(mask, "int32")
@@ -283,4 +298,4 @@ def _last_read(a, mask, go_backwards):
         last = ops.argmax(flags, axis=1)
     else:
         last = ops.shape(mask)[1] - 1 - ops.argmax(ops.flip(flags, axis=1), axis=1)
-    return ops.take_along_axis(a, ops.cast(last, "int32")[:, None, None], axis=1)[:, 0]
+    return ops.take_along_axis(a, masks.rows(ops.cast(last, "int32"), a), axis=1)[:, 0]

@@ -7,9 +7,9 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
-from keras_rnnx.base.interface import AbstractCell, Reading
+from keras_rnnx.base.interface import AbstractCell, Reading, as_shape
 from keras_rnnx.engine import masks
-from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, as_shape, first_mask, says_all_arguments
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, first_mask, says_all_arguments
 from keras_rnnx.layers.state import StatefulLayer
 
 
@@ -64,6 +64,8 @@ class RNN(StatefulLayer):
 
     def build(self, input_shape):
         """Builds the cell and tries one step of it."""
+        if self.cell.casts_inputs:
+            self._check_rank(input_shape)
         step_shape = tree.map_shape_structure(lambda s: (s[0], *s[2:]), input_shape)
         if not self.cell.built:
             self.cell.build(step_shape)
@@ -204,8 +206,7 @@ class RNN(StatefulLayer):
         if self.return_sequences:
             output = finished(result.outputs, self.compute_dtype, output_start)
             if self.zero_output_for_mask and mask is not None:
-                flags = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(output.shape) - 2)))
-                output = ops.where(flags, output, ops.zeros_like(output))
+                output = ops.where(masks.rows(mask, output), output, ops.zeros_like(output))
         results = [output]
         if self.return_all_states:
             pairs = zip(result.states, state_starts, strict=True)
@@ -220,14 +221,18 @@ class RNN(StatefulLayer):
         """The static shape of the (first) input; raises where it cannot be read as a sequence."""
         shapes = [tuple(s.shape) for s in tree.flatten(sequences)]
         for shape in shapes:
-            if len(shape) < 3 or (len(shape) != 3 and self.cell.casts_inputs):
-                raise ValueError(f"Expected sequences of shape (batch, time, features). Received: shape {shape}")
+            self._check_rank(shape)
             if shape[1] == 0:
                 raise ValueError(f"Expected at least one time step. Received: shape {shape}")
             if shape[1] is None and self.unroll:
                 raise ValueError(f"Expected a known number of steps with unroll=True. Received: shape {shape}")
         self.cell.check_inputs(shapes)
         return shapes[0]
+
+    def _check_rank(self, shape):
+        axes = ("batch", "time", *self.cell.step_axes)
+        if len(shape) < 3 or (len(shape) != len(axes) and self.cell.casts_inputs):
+            raise ValueError(f"Expected sequences of shape ({', '.join(axes)}). Received: shape {tuple(shape)}")
 
     def _checked_state(self, state, batch):
         """The states as a flat list, or None; raises where they do not fit the cell."""
@@ -276,7 +281,7 @@ class CellLayer(RNN):
         for base in cls.CELL.__mro__:
             if issubclass(base, AbstractCell) and "__init__" in vars(base):
                 for name, parameter in inspect.signature(base.__init__).parameters.items():
-                    if name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
+                    if name not in ("self", *cls.CELL.LACKS) and parameter.kind is not parameter.VAR_KEYWORD:
                         names.setdefault(name, parameter)
         for name in names:
             if not hasattr(cls, name):

@@ -16,11 +16,6 @@ def first_mask(mask):
     return found[0] if found else None
 
 
-def as_shape(size):
-    """The size of a state as a shape without the batch."""
-    return (size,) if isinstance(size, int) else tuple(size)
-
-
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class AttachMask(keras.layers.Layer):
     """Passes `[outputs, mask]` on as outputs that carry the mask."""

@@ -1,0 +1,347 @@
+"""Cells made of cells: one loop steps them all, each with its own products, vectors and draws.
+
+A part gives the engine what a cell gives it, under the part's name, and runs the cell's own transition inside the step
+of the whole. A part that reads the layer's inputs has them projected for all steps at once, before the loop. A part
+that reads the output of another one is *fed*: its input products are made in the loop, as further recurrent products,
+so that the gradients of its kernels are batched too.
+"""
+
+import dataclasses
+import functools
+
+from keras import ops
+
+from keras_rnnx.base import reading
+from keras_rnnx.base.adapt import KerasCell, as_cell
+from keras_rnnx.base.cell import Cell
+from keras_rnnx.base.interface import AbstractCell, Reading
+from keras_rnnx.base.parts import CellPart, KerasPart, Part
+from keras_rnnx.base.projecting import known_features
+from keras_rnnx.engine import paths, products
+from keras_rnnx.engine.gates import split
+from keras_rnnx.engine.sequential import Engine
+
+NOTHING = ""  # the source of a part that reads no input
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """A cell inside another one.
+
+    Attributes:
+        cell: the cell.
+        source: the name of the part whose output it reads, `NOTHING`, or None where it reads the layer's inputs.
+    """
+
+    cell: object
+    source: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """States of a part that the whole carries.
+
+    Attributes:
+        part: the name of the part.
+        first: the first of its states that is carried; another part makes those before it.
+        prefix: what stands before their names.
+    """
+
+    part: str
+    first: int = 0
+    prefix: str = ""
+
+
+class ComposedCell(AbstractCell):
+    """A cell made of cells. A subclass says which, `inner`, which states it carries, `kept`, and writes `step`.
+
+    Attributes:
+        speaker: the name of the part that makes the output from the first state.
+    """
+
+    speaker = "cell"
+    rates = ()
+    recurrent_dropout = 0.0  # the parts have their own
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.features = None
+        self._engines = {}
+
+    # ---- what a subclass says ----
+
+    def inner(self):
+        """The cells: a dictionary of `Inner` by name, each after the one that it reads."""
+        return {"cell": Inner(self.cell)}
+
+    def kept(self):
+        """The states that are carried: a list of `Kept`. The first of them all makes the output."""
+        return [Kept("cell")]
+
+    def step(self, take, *state):
+        """The equations of one step: a pure function.
+
+        Args:
+            take: `take(name, states, left=None)` steps a part from a list of states, and gives the list of the new
+                ones; `left`, (B, ...), is the input of a part that is fed.
+            *state: the old states.
+
+        Returns:
+            The new states, a list.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `step(self, take, *state)`")
+
+    def part_of(self, cell, fed):
+        """The part that a cell becomes."""
+        return part_of(self, cell, fed)
+
+    # ---- the interface ----
+
+    @functools.cached_property
+    def whole(self):
+        """The cell as a part of its own."""
+        return ComposedPart(self)
+
+    @property
+    def timed(self):
+        """Whether one of the cells reads the time between steps."""
+        return any(inner.cell.timed for inner in self.inner().values())
+
+    @property
+    def draws(self):
+        """Whether anything is drawn in training."""
+        return any(self.rates) or any(part.draws for part in self.whole.parts.values())
+
+    @property
+    def states(self):
+        """The names of the states."""
+        return tuple(kept.prefix + name for kept in self.kept() for name in self._part(kept).names[kept.first :])
+
+    def state_sizes(self):
+        """The size of each state."""
+        return [size for kept in self.kept() for size in self._part(kept).sizes[kept.first :]]
+
+    @property
+    def state_size(self):
+        """Keras' cell protocol: an int for one state, else a list."""
+        sizes = self.state_sizes()
+        return sizes[0] if len(sizes) == 1 else sizes
+
+    @property
+    def output_size(self):
+        """That of the part which makes the output."""
+        return self.inner()[self.speaker].cell.output_size
+
+    def get_initial_state(self, batch_size=None):
+        """The initial states of the cells, as far as they are carried."""
+        return [s for kept in self.kept() for s in self._part(kept).initial(batch_size)[kept.first :]]
+
+    def readout(self, h):
+        """The output from the first state."""
+        return self.heard(self.speaker, [h])
+
+    def heard(self, name, states):
+        """The output of a part."""
+        return self.whole.parts[name].readout(states[0])
+
+    def build(self, input_shape):
+        """Builds each cell on what it reads."""
+        self.features = known_features(input_shape)
+        inner = self.inner()
+        for name, part in self.whole.parts.items():
+            source = inner[name].source
+            if source is None:
+                width = self.features
+            else:
+                width = inner[source].cell.output_size if source else 0
+            part.build((*input_shape[:-1], width))
+            if source and not self.whole.parts[source].plain:
+                raise ValueError(
+                    f"Expected in {type(self).__name__} a cell whose output has no weights, as {name!r} reads it at "
+                    f"each step. Received: {source!r}, a {type(inner[source].cell).__name__} with an output of its own"
+                )
+        self.built = True
+
+    def check(self):
+        """Tries one step of each cell."""
+        self.whole.check()
+
+    def check_inputs(self, shapes):
+        """The number of features must be that of the weights."""
+        if self.built and shapes[0][-1] != self.features:
+            raise ValueError(f"Expected {self.features} input features. Received: shape {shapes[0]}")
+
+    def path(self, how, steps=None):
+        """The `Path` that `read` takes for a `Reading`."""
+        del steps
+        return paths.choose(None, [], how.unroll)
+
+    def read(self, x, state, how):
+        """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
+        steps, batch = ops.shape(x)[:2]
+        made = self.whole.inputs(x, how)
+        flow = {
+            "x": {**made, "delta": how.intervals(x)} if self.timed else made,
+            "state": [ops.cast(s, self.state_dtype) for s in state],
+            "weights": self.whole.weights(),
+            "vectors": self.whole.vectors(),
+            "reset_state": self.get_initial_state(batch) if how.resets is not None else [],
+        }
+        data = self.whole.drawn(how, steps, batch)
+        data["slots"].update(how.flags(steps))
+        walk = reading.walk_of(self, how, self.path(how))
+        made = self._engine(how.training).run(flow, data, walk)
+        return reading.result_of(self, flow, made["emit"], made["final"], how)
+
+    def call(self, inputs, states, training=False, deltas=None):
+        """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states.
+
+        Args:
+            inputs: (B, D).
+            states: as `state_size` says.
+            training: bool.
+            deltas: (B,) or (B, 1), the time since the step before, for a cell that reads it. Default: 1.
+
+        Raises:
+            ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
+        """
+        if training and self.draws:
+            raise ValueError(
+                f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
+                "of a whole sequence. Received: a single training step from another layer"
+            )
+        if deltas is not None and not self.timed:
+            raise ValueError(f"Expected no `deltas`, which {type(self).__name__} does not read. Received: deltas")
+        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        x = self.whole.inputs(ops.cast(inputs, self.compute_dtype))
+        if self.timed:
+            deltas = ops.ones((ops.shape(inputs)[0], 1)) if deltas is None else ops.reshape(deltas, (-1, 1))
+            x["delta"] = ops.cast(deltas, self.compute_dtype)
+        weights = self.whole.weights()
+
+        def multiply(key, left, count):
+            return split(products.apply(weights[key], left, self.state_dtype), count)
+
+        states = [ops.cast(s, self.state_dtype) for s in states]
+        drawn = self.whole.drawn(Reading(), 1, ops.shape(inputs)[0])
+        new = self.whole.advance(bool(training), x, multiply, self.whole.vectors(), drawn, states)
+        return ops.cast(self.readout(new[0]), self.compute_dtype), new
+
+    def _part(self, kept):
+        return self.whole.parts[kept.part]
+
+    def _engine(self, training):
+        if training not in self._engines:
+            self._engines[training] = Engine(functools.partial(self.whole.step, training))
+        return self._engines[training]
+
+
+def inner_cell(cell):
+    """A cell for use inside another one.
+
+    Raises:
+        ValueError: if it is no cell, or none that can be stepped inside the loop of another one.
+    """
+    cell = as_cell(cell, getattr(cell, "dtype_policy", None))
+    flat = cell.step_axes == ("features",)
+    if not (isinstance(cell, (Cell, ComposedCell, KerasCell)) and flat):
+        raise ValueError(
+            "Expected a cell that another one can step: a keras_rnnx.Cell of feature vectors, a Keras cell, or one "
+            f"made of these. Received: {type(cell).__name__}"
+        )
+    return cell
+
+
+def part_of(owner, cell, fed):
+    """The part of `owner` that a cell becomes; `fed`: whether its inputs are made in the loop."""
+    if cell.compute_dtype != owner.compute_dtype:
+        raise ValueError(
+            f"Expected cells of one dtype inside {type(owner).__name__}. "
+            f"Received: {cell.compute_dtype} in {owner.compute_dtype}"
+        )
+    kind = {ComposedCell: ComposedPart, KerasCell: KerasPart}
+    return next((made for base, made in kind.items() if isinstance(cell, base)), CellPart)(cell, fed)
+
+
+class ComposedPart(Part):
+    """A cell made of cells, inside another one or as a whole."""
+
+    def __init__(self, cell, fed=False):
+        super().__init__(cell, fed)
+        self.outer = {name: inner.source is None for name, inner in cell.inner().items()}
+        self.parts = {name: cell.part_of(i.cell, fed or i.source is not None) for name, i in cell.inner().items()}
+
+    @property
+    def rates(self):
+        """The rates of zoneout of the whole."""
+        return self.cell.rates
+
+    @property
+    def outputs(self):
+        """See `Part`."""
+        return [out for kept in self.cell.kept() for out in self.parts[kept.part].outputs[kept.first :]]
+
+    @property
+    def plain(self):
+        """See `Part`."""
+        return self.parts[self.cell.speaker].plain
+
+    def check(self):
+        """Tries one step of each part."""
+        for part in self.parts.values():
+            part.check()
+
+    def inputs(self, x, how=None):
+        """See `Part`."""
+        return {"parts": {name: self.parts[name].inputs(x, how) for name, outer in self.outer.items() if outer}}
+
+    def received(self, left, multiply, vectors, fixed):
+        """See `Part`."""
+        fixed = fixed.get("held", {}).get("drawn", {})
+
+        def of(name):
+            inside = functools.partial(_prefixed, multiply, name)
+            return self.parts[name].received(left, inside, vectors["parts"][name], fixed.get(name, {}))
+
+        return {"parts": {name: of(name) for name, outer in self.outer.items() if outer}}
+
+    def weights(self):
+        """See `Part`."""
+        return {f"{name}/{key}": w for name, part in self.parts.items() for key, w in part.weights().items()}
+
+    def vectors(self):
+        """See `Part`."""
+        return {"parts": {name: part.vectors() for name, part in self.parts.items()}}
+
+    def drawn(self, how, steps, batch):
+        """See `Part`. The engine hands `ids` to the step beside x, and `held` among the vectors."""
+        data = {"slots": {}, "fixed": {}}
+        if how.training:
+            reading.draw(self.cell, data, steps, batch)
+        inside = {name: part.drawn(how, steps, batch) for name, part in self.parts.items()}
+        slots, fixed = ({n: d[key] for n, d in inside.items() if d[key]} for key in ("slots", "fixed"))
+        if slots:
+            data["slots"]["ids"] = slots
+        if fixed:
+            data["fixed"]["held"] = {"drawn": fixed}
+        return data
+
+    def step(self, training, x, multiply, vectors, *state):
+        """See `Part`."""
+        slots, x = (x["ids"], x["x"]) if "ids" in x else ({}, x)
+        fixed = vectors.get("drawn", {})
+
+        def take(name, states, left=None):
+            part, mine = self.parts[name], vectors["parts"][name]
+            inside = functools.partial(_prefixed, multiply, name)
+            drawn = {"slots": slots.get(name, {}), "fixed": fixed.get(name, {})}
+            made = x["parts"][name] if left is None else part.received(left, inside, mine, drawn["fixed"])
+            made = {**made, "delta": x["delta"]} if part.timed else made
+            return part.advance(training, made, inside, mine, drawn, list(states))
+
+        return self.cell.step(take, *state)
+
+
+def _prefixed(multiply, name, key, left, count):
+    """A product of the part of that name."""
+    return multiply(f"{name}/{key}", left, count)

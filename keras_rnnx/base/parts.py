@@ -1,0 +1,348 @@
+"""A cell inside another one: what it gives the engine, and its own transition within a step of the whole."""
+
+import contextlib
+import dataclasses
+import functools
+
+import keras
+from keras import ops, tree
+
+from keras_rnnx.base import reading
+from keras_rnnx.engine import products
+from keras_rnnx.engine.gates import split
+from keras_rnnx.engine.sequential import Walk, transition
+
+
+class Part:
+    """A cell inside another one, as the loop sees it.
+
+    Args:
+        cell: the cell.
+        fed: whether its inputs are made in the loop; else they are the layer's.
+    """
+
+    rates = ()
+
+    def __init__(self, cell, fed=False):
+        self.cell, self.fed = cell, fed
+
+    @property
+    def timed(self):
+        """Whether a step reads the time."""
+        return self.cell.timed
+
+    @property
+    def draws(self):
+        """Whether anything is drawn in training."""
+        return self.cell.draws
+
+    @property
+    def names(self):
+        """The names of the states."""
+        return tuple(self.cell.states)
+
+    @property
+    def sizes(self):
+        """The size of each state."""
+        return list(self.cell.state_sizes())
+
+    @property
+    def outputs(self):
+        """For each state, whether it is an output that no step reads."""
+        return [False] * len(self.sizes)
+
+    @property
+    def plain(self):
+        """Whether the output is made from the first state without weights, as in the loop it must be."""
+        return True
+
+    def readout(self, h):
+        """The output from the first state, for any number of steps at once."""
+        return self.cell.readout(h)
+
+    def initial(self, batch):
+        """The initial states, a list."""
+        return list(self.cell.get_initial_state(batch_size=batch))
+
+    def build(self, input_shape):
+        """Builds the cell."""
+        if not self.cell.built:
+            self.cell.build(input_shape)
+            self.cell.built = True
+
+    def check(self):
+        """Tries one step of the cell."""
+        self.cell.check()
+
+    def advance(self, training, x, multiply, vectors, drawn, state):
+        """One transition of the cell: its dropout, step and zoneout; a list of new states.
+
+        Args:
+            training: bool.
+            x: what its step reads of the inputs.
+            multiply: makes the products of `weights`, see `Engine`.
+            vectors: the values of `vectors`.
+            drawn: what `drawn` gave, for this step.
+            state: the list of old states.
+        """
+        part = _Stepped(functools.partial(self.step, training))
+        flow, data = {"vectors": vectors}, {"fixed": drawn["fixed"]}
+        return transition(part, Walk(zoneout=self.rates), flow, data, {"x": x, **drawn["slots"]}, state, multiply)
+
+    def inputs(self, x, how=None):
+        """What a step reads of the layer's inputs (..., D), for all steps at once; with dropout as `how` says."""
+        raise NotImplementedError
+
+    def received(self, left, multiply, vectors, fixed):
+        """What a step reads of `left` (B, D), which another cell has made in this step."""
+        raise NotImplementedError
+
+    def weights(self):
+        """The weights of each product, by the name that `multiply` takes."""
+        raise NotImplementedError
+
+    def vectors(self):
+        """What a step reads besides that and has a gradient: nested arrays."""
+        raise NotImplementedError
+
+    def drawn(self, how, steps, batch):
+        """What has no gradient: arrays for each step, `slots`, and for a whole sequence, `fixed`."""
+        raise NotImplementedError
+
+    def step(self, training, x, multiply, vectors, *state):
+        """The equations between plain arrays: a list of new states."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stepped:
+    """What `transition` needs of an engine."""
+
+    step: object
+
+
+class CellPart(Part):
+    """A `Cell` inside another one.
+
+    Where it is fed, its `inputs` run in the loop. Their products with variables are made by the engine; every other
+    variable that they read gets its value there from `vectors`. A kernel without rows, of a cell that reads no input,
+    makes zeros, and is among these to have a gradient.
+    """
+
+    def __init__(self, cell, fed=False):
+        super().__init__(cell, fed)
+        self._multiplied, self._read = None, None
+
+    @property
+    def rates(self):
+        """The rates of zoneout."""
+        return self.cell.rates
+
+    @property
+    def plain(self):
+        """See `Part`."""
+        read = {}
+        with _Noting(read):
+            self.cell.readout(ops.zeros((1, self.sizes[0]), self.cell.state_dtype))
+        return not read
+
+    def check(self):
+        """Tries one step, and finds what the inputs read."""
+        super().check()
+        if not self.fed:
+            return
+        multiplied, read = {}, {}
+
+        def note(x, weight, count):
+            if isinstance(weight, keras.Variable):
+                (multiplied if weight.shape[0] else read)[weight.name] = weight
+            return _zeros(x, weight, count)
+
+        with _multiplying(self.cell, note), _Noting(read):
+            self.cell.inputs(ops.zeros((2, self.cell.features), self.cell.compute_dtype))
+        self._multiplied, self._read = multiplied, list(read.values())
+
+    def _found(self):
+        if self._read is None:
+            self.check()
+        return self._multiplied, self._read
+
+    def inputs(self, x, how=None):
+        """See `Part`."""
+        x = x if how is None else self.cell.dropped(x, how)
+        return {"inputs": list(self.cell.inputs(x).values())}
+
+    def received(self, left, multiply, vectors, fixed):
+        """See `Part`."""
+
+        def product(x, weight, count):
+            if not weight.shape[0]:
+                return _zeros(x, weight, count)
+            if isinstance(weight, keras.Variable):
+                return [ops.cast(a, x.dtype) for a in multiply(f"inputs:{weight.name}", x, count)]
+            return split(products.apply({"kernel": weight}, x, x.dtype), count)
+
+        left = ops.cast(left, self.cell.compute_dtype)
+        left = left * fixed["dropout"] if "dropout" in fixed else left
+        with _multiplying(self.cell, product), _Given(self._found()[1], vectors["inputs"]):
+            return {"inputs": list(self.cell.inputs(left).values())}
+
+    def weights(self):
+        """See `Part`."""
+        weights = reading.weights_of_step(self.cell)
+        if self.fed:
+            dtype = self.cell.compute_dtype
+            more = {f"inputs:{name}": {"kernel": ops.cast(w, dtype)} for name, w in self._found()[0].items()}
+            weights = {**weights, **more}
+        return weights
+
+    def vectors(self):
+        """See `Part`."""
+        vectors = {"step": self.cell.values_of_vectors()}
+        if self.fed:
+            vectors["inputs"] = [ops.convert_to_tensor(v) for v in self._found()[1]]
+        return vectors
+
+    def drawn(self, how, steps, batch):
+        """See `Part`."""
+        data = {"slots": {}, "fixed": {}}
+        if how.training:
+            reading.draw(self.cell, data, steps, batch)
+            if self.fed and self.cell.dropout:
+                ones = ops.ones((1, batch, self.cell.features), self.cell.compute_dtype)
+                data["fixed"]["dropout"] = self.cell.dropped(ones, how)[0]
+        return data
+
+    def step(self, training, x, multiply, vectors, *state):
+        """See `Part`."""
+        del training
+        return reading.engine_step(self.cell, x, multiply, vectors["step"], *state)
+
+
+class KerasPart(Part):
+    """A Keras cell inside another one: a black box, as in `KerasCell`.
+
+    An output that is not the first of its states is carried in front of them, as a state named `output`.
+    """
+
+    draws = False
+
+    def __init__(self, cell, fed=False):
+        super().__init__(cell, fed)
+        self._structure = None
+
+    @functools.cached_property
+    def separate(self):
+        """Whether the output is not the first state; known when the cell is built."""
+        cell = self.cell.cell
+        x = ops.zeros((1, self.cell.features), self.cell.compute_dtype)
+        variables = [cell.trainable_variables, cell.non_trainable_variables]
+        values = [[ops.convert_to_tensor(v) for v in each] for each in variables]
+        (output, new), _ = cell.stateless_call(*values, x, self.cell.get_initial_state(1))
+        return output is not tree.flatten(new)[0]
+
+    @property
+    def names(self):
+        """See `Part`."""
+        count = len(tree.flatten(self.cell.state_size))
+        return (*["output"] * self.separate, *[f"state_{i}" for i in range(count)])
+
+    @property
+    def sizes(self):
+        """See `Part`."""
+        return [*[self.cell.output_size] * self.separate, *tree.flatten(self.cell.state_size)]
+
+    @property
+    def outputs(self):
+        """See `Part`."""
+        return [self.separate, *[False] * (len(self.sizes) - 1)]
+
+    def readout(self, h):
+        """The state itself."""
+        return h
+
+    def initial(self, batch):
+        """Zero for the output, then the initial states of the cell."""
+        output = [ops.zeros((batch, self.cell.output_size), self.cell.state_dtype)] * self.separate
+        return [*output, *tree.flatten(self.cell.get_initial_state(batch_size=batch))]
+
+    def build(self, input_shape):
+        """Builds the cell."""
+        super().build(input_shape)
+        shapes = [tuple(s.shape) for s in tree.flatten(self.cell.get_initial_state(1))]
+        if any(len(shape) != 2 for shape in shapes):
+            raise ValueError(f"Expected states (batch, size) of a Keras cell inside another cell. Received: {shapes}")
+
+    def inputs(self, x, how=None):
+        """See `Part`."""
+        del how
+        return {"x": [x], "ids": []}
+
+    def received(self, left, multiply, vectors, fixed):
+        """See `Part`."""
+        del multiply, vectors, fixed
+        return self.inputs(left)
+
+    def weights(self):
+        """None: the products are inside the black box."""
+        return {}
+
+    def vectors(self):
+        """See `Part`."""
+        return self.cell.values()[0]
+
+    def drawn(self, how, steps, batch):
+        """See `Part`."""
+        del how, steps, batch
+        integers = self.cell.values()[1]
+        return {"slots": {}, "fixed": {"held": {"integers": integers}} if integers else {}}
+
+    def step(self, training, x, multiply, vectors, *state):
+        """See `Part`."""
+        step = self.cell.pure_step(training, False, True)
+        made = step(x, multiply, {"integers": [], **vectors}, None, *state[self.separate :])
+        return made if self.separate else made[1:]
+
+
+def _zeros(x, weight, count):
+    """What rows x that are zero give with a weight, in so many parts."""
+    return [ops.zeros((*ops.shape(x)[:-1], weight.shape[-1] // count), x.dtype) for _ in range(count)]
+
+
+@contextlib.contextmanager
+def _multiplying(cell, multiply):
+    """Within this context the cell has the products of its inputs made by `multiply(x, weight, count)`."""
+    cell.multiply = multiply
+    try:
+        yield
+    finally:
+        cell.multiply = None
+
+
+class _Noting(keras.StatelessScope):
+    """A scope that notes which variables are read."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.read = read
+
+    def get_current_value(self, variable):
+        """Notes the variable, which has its own value."""
+        self.read[id(variable)] = variable
+
+
+class _Given(keras.StatelessScope):
+    """A scope in which variables have given values, and no other is read."""
+
+    def __init__(self, variables, values):
+        super().__init__()
+        self.given = {id(variable): value for variable, value in zip(variables, values, strict=True)}
+
+    def get_current_value(self, variable):
+        """The given value."""
+        if id(variable) not in self.given:
+            raise ValueError(
+                "Expected `inputs` to read the same variables at each call. "
+                f"Received: {variable.path!r}, not read before"
+            )
+        return self.given[id(variable)]
