@@ -39,8 +39,8 @@ a few hundredths mean nothing. [How to choose](choosing-a-layer.md) reads the ta
 {batch} sequences; every layer reads the same sequences in the same order. Adam, rate {rates}, cosine decay to 0, the
 norm of all gradients clipped to {clip}; seed {seed}.
 
-Arguments are at their defaults but for those that a paper sets by the length of its task; with T = {adding_length}:
-{arguments}. `ESN` trains nothing but a read-out, by [`fit_readout`][keras_rnnx.fit_readout], on {reservoir} units and
+Arguments are at their defaults but for those that a paper sets by the length of its task, a window, a delay, a bound or
+a step size; with T = {adding_length}: {arguments}. `ESN` trains nothing but a read-out, by [`fit_readout`][keras_rnnx.fit_readout], on {reservoir} units and
 on the bare inputs; it has no cross-entropy, since ridge regression gives no probabilities.
 
 **Parameters**: the trained ones of the layer. **ms a step**: the median time of a train step as `fit` runs it, without
