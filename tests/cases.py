@@ -299,7 +299,8 @@ def gradients(loss, inputs, weights=()):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             value = loss(*inputs)
-        found = tape.gradient(value, [*inputs, *weights], unconnected_gradients="zero")
+        none = tf.UnconnectedGradients.ZERO
+        found = tape.gradient(value, [*inputs, *weights], unconnected_gradients=none)
     elif BACKEND == "jax":
         import jax
 

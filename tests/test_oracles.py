@@ -247,7 +247,8 @@ def test_layer_is_that_of_another_library(name):
         np.testing.assert_allclose(one, want, **CLOSE)
     cotangent = tensor(arrays["cotangent"])
     (gradient,) = gradients(lambda x: weighted(results(x)[:1], [cotangent]), [x])
-    np.testing.assert_allclose(gradient, arrays["gradient"], **CLOSE)
+    coarse = 1e-6 if DOUBLE else 1e-5  # XLA's softplus has a coarser gradient
+    np.testing.assert_allclose(gradient, arrays["gradient"], rtol=0, atol=coarse)
 
 
 def test_legendre_memory_is_that_of_scipy():

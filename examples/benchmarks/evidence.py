@@ -1,6 +1,7 @@
 """From what `known_tasks.py` writes to tables and the page docs/evidence.md. Imports no framework."""
 
 import math
+import re
 
 COLUMNS = (
     ("adding", "mse"),
@@ -35,13 +36,16 @@ a few hundredths mean nothing. [How to choose](choosing-a-layer.md) reads the ta
 
 ## Model and budget
 
-{encoder}the layer with {units} units, a linear read-out. {steps} optimizer steps (adding / copy / rows / pixels) of
-{batch} sequences; every layer reads the same sequences in the same order. Adam, rate {rates}, cosine decay to 0, the
-norm of all gradients clipped to {clip}; seed {seed}.
+{encoder}the layer with {units} units, a linear read-out.
+{steps} optimizer steps (adding / copy / rows / pixels) of {batch} sequences; every layer reads the same
+sequences in the same order. Adam, rate {rates}, cosine decay to 0, the norm of all gradients clipped to {clip};
+seed {seed}.
 
 Arguments are at their defaults but for those that a paper sets by the length of its task, a window, a delay, a bound or
-a step size; with T = {adding_length}: {arguments}. `ESN` trains nothing but a read-out, by [`fit_readout`][keras_rnnx.fit_readout], on {reservoir} units and
-on the bare inputs; it has no cross-entropy, since ridge regression gives no probabilities.
+a step size; with T = {adding_length}: {arguments}.
+
+`ESN` trains nothing but a read-out, by [`fit_readout`][keras_rnnx.fit_readout], on {reservoir} units and on the bare
+inputs; it has no cross-entropy, since ridge regression gives no probabilities.
 
 **Parameters**: the trained ones of the layer. **ms a step**: the median time of a train step as `fit` runs it, without
 compilation, for adding / copy / rows / pixels. **NaN at n**: the loss was not finite at step n, where the run ended.
@@ -51,6 +55,8 @@ compilation, for adding / copy / rows / pixels. **NaN at n**: the loss was not f
 {tables}
 
 {failures}
+
+{left_out}
 
 ## Where and how
 
@@ -110,6 +116,14 @@ def failures(record):
     return "Without a score:\n\n" + "\n".join(lines) if lines else "Every run gave a score."
 
 
+def left_out(record):
+    """The layers that take no part, and why."""
+    by_reason = {}
+    for name, why in record["facts"].get("skipped", {}).items():
+        by_reason.setdefault(why, []).append(f"`{name}`")
+    return "\n".join(f"Not run: {', '.join(names)}: {why}." for why, names in by_reason.items())
+
+
 def own_arguments(record):
     """The arguments that depend on the length of the task, as code."""
 
@@ -152,6 +166,7 @@ def page(record):
         arguments=own_arguments(record),
         tables="\n\n".join(tables),
         failures=failures(record),
+        left_out=left_out(record),
         where=where(record),
-        command=record["sessions"][-1]["command"],
+        command=re.sub(r" --json \S+", "", record["sessions"][-1]["command"]),
     )

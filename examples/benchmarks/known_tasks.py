@@ -35,7 +35,7 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 import keras
 import numpy as np
 import sklearn
-from evidence import failures, page, rows, told
+from evidence import failures, left_out, page, rows, told
 from run import THREADS, machine, revision, write
 from task_data import ADDING_LENGTH, CATEGORIES, TEST, digits, logistic_accuracy, tasks
 
@@ -57,10 +57,13 @@ ARGUMENTS = {
     "JANET": lambda T: {"t_max": T},
     "LipschitzRNN": lambda T: {"epsilon": min(1.0, 0.03 * 784 / T)},
     "LMU": lambda T: {"order": min(T, 16), "theta": float(T)},
+    "ParallelLMU": lambda T: {"order": min(T, 16), "theta": float(T)},
     "PhasedLSTM": lambda T: {"period": (1.0, float(T))},
     "STAR": lambda T: {"t_max": T},
     "TauGRU": lambda T: {"tau": min(20, T // 2)},
 }
+# Families that take no part.
+SKIPPED = {"convolutional": "a step is a signal or an image there, and a vector in these tasks"}
 
 
 # ---- one layer on one task ----
@@ -147,6 +150,11 @@ def result_of(name, make, task, settings, steps):
     return {**best, **more, **own, "seconds": time.perf_counter() - start}
 
 
+def skipped():
+    """The layers that take no part, and why."""
+    return {row.name: SKIPPED[row.family] for row in keras_rnnx.list_cells() if row.family in SKIPPED}
+
+
 @functools.cache
 def layers():
     """What there is, by name: a family, whether it is parallel, and `make(units, T, return_sequences)`."""
@@ -155,7 +163,8 @@ def layers():
         own = ARGUMENTS.get(name, lambda T: {})
         return lambda units, T, every: layer(units, return_sequences=every, **own(T))
 
-    found = {row.name: (row.family, row.parallel, maker(row.name, row.layer)) for row in keras_rnnx.list_cells()}
+    rows = [row for row in keras_rnnx.list_cells() if row.family not in SKIPPED]
+    found = {row.name: (row.family, row.parallel, maker(row.name, row.layer)) for row in rows}
     return {**found, **{name: ("keras.layers", False, maker(name, layer)) for name, layer in PEERS.items()}}
 
 
@@ -219,6 +228,7 @@ def facts(settings):
         "digits_train": len(digits()[0]),
         "digits_test": TEST["digits"],
         "logistic": logistic_accuracy(),
+        "skipped": skipped(),
     }
 
 
@@ -324,7 +334,7 @@ def main():
         run_here(args)
         return
     record = run_all(args)
-    print("\n" + rows(record) + "\n\n" + failures(record))
+    print("\n" + rows(record) + "\n\n" + failures(record) + "\n\n" + left_out(record))
 
 
 if __name__ == "__main__":
