@@ -225,6 +225,7 @@ def test_equations(case, backwards, rng):
     check(layer, x, state, histories, final, **call_of({**flags, **more}))
 
 
+@pytest.mark.skipif(FLOAT == "float32", reason="differences of float32 are too coarse")
 @each_kind
 def test_central_differences(case, rng):
     """Inputs, states, intervals and every weight."""
