@@ -299,8 +299,8 @@ def gradients(loss, inputs, weights=()):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             value = loss(*inputs)
-        none = tf.UnconnectedGradients.ZERO
-        found = tape.gradient(value, [*inputs, *weights], unconnected_gradients=none)
+        none = tf.UnconnectedGradients.ZERO  # which wants TensorFlow's own variables
+        found = tape.gradient(value, [*inputs, *[w.value for w in weights]], unconnected_gradients=none)
     elif BACKEND == "jax":
         import jax
 

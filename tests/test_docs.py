@@ -17,6 +17,7 @@ GIVEN = {
         "sequences": np.ones((3, 7, 32), "float32"),
         "first_half": np.ones((3, 4, 32), "float32"),
         "second_half": np.ones((3, 3, 32), "float32"),
+        "mask": np.ones((3, 7), bool),
         "lengths": np.array([7, 3, 0]),
         "keras_lstm": _built(keras.layers.LSTM(64)),
     },
@@ -46,10 +47,6 @@ def _examples(page):
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = {"__name__": "example", "keras": keras, "ops": ops, "keras_rnnx": keras_rnnx}
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        space["tf"] = tf
     space.update(GIVEN.get(page, dict)())
     examples = _examples(page)
     assert examples

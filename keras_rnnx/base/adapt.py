@@ -222,9 +222,9 @@ class KerasCell(AbstractCell):
 
     def values(self):
         """The variables that a step reads: those with a gradient, trained or not, and the integers."""
-        fixed = [ops.convert_to_tensor(v) for v in self.cell.non_trainable_variables]
+        fixed = [ops.cast(v, v.dtype) for v in self.cell.non_trainable_variables]
         vectors = {
-            "trainable": [ops.convert_to_tensor(v) for v in self.cell.trainable_variables],
+            "trainable": [ops.cast(v, v.dtype) for v in self.cell.trainable_variables],
             "fixed": [v for v in fixed if _is_float(v)],
         }
         return vectors, [v for v in fixed if not _is_float(v)]

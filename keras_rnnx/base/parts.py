@@ -200,7 +200,7 @@ class CellPart(Part):
         """See `Part`."""
         vectors = {"step": self.cell.values_of_vectors()}
         if self.fed:
-            vectors["inputs"] = [ops.convert_to_tensor(v) for v in self._found()[1]]
+            vectors["inputs"] = [ops.cast(v, v.dtype) for v in self._found()[1]]  # convert_to_tensor keeps a variable
         return vectors
 
     def drawn(self, how, steps, batch):
@@ -237,7 +237,7 @@ class KerasPart(Part):
         cell = self.cell.cell
         x = ops.zeros((1, self.cell.features), self.cell.compute_dtype)
         variables = [cell.trainable_variables, cell.non_trainable_variables]
-        values = [[ops.convert_to_tensor(v) for v in each] for each in variables]
+        values = [[ops.cast(v, v.dtype) for v in each] for each in variables]
         (output, new), _ = cell.stateless_call(*values, x, self.cell.get_initial_state(1))
         return output is not tree.flatten(new)[0]
 
@@ -272,6 +272,11 @@ class KerasPart(Part):
         shapes = [tuple(s.shape) for s in tree.flatten(self.cell.get_initial_state(1))]
         if any(len(shape) != 2 for shape in shapes):
             raise ValueError(f"Expected states (batch, size) of a Keras cell inside another cell. Received: {shapes}")
+
+    def check(self):
+        """Tries one step, here, where variables may be read."""
+        super().check()
+        _ = self.separate
 
     def inputs(self, x, how=None):
         """See `Part`."""

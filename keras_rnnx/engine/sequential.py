@@ -16,6 +16,7 @@ Data flow: `flow` holds what has a gradient, `data` what has none.
 
 import dataclasses
 import functools
+import operator
 
 from keras import ops, tree
 
@@ -245,7 +246,7 @@ def _backward(engine, walk, args, saved, cotangents):
         _, saved = _forward_segment(engine, walk, flow, data, part["slots"], part["start"], save=True)
         carry, dx, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
         dweights = _weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-        return (carry, tree.map_structure(ops.add, total, dweights)), dx
+        return (carry, tree.map_structure(operator.add, total, dweights)), dx
 
     parts = {"slots": slots, "emit": cotangents["emit"]}
     parts = {**_segments(parts, walk.remat), "start": saved["start"]}
@@ -299,8 +300,8 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             before = [ops.where(slot["data"]["cut"], ops.zeros_like(b), b) for b in before]
         new_carry = {
             "state": before,
-            "vectors": tree.map_structure(ops.add, carry["vectors"], d["vectors"]),
-            "reset_state": tree.map_structure(ops.add, carry["reset_state"], d["reset_state"]),
+            "vectors": tree.map_structure(operator.add, carry["vectors"], d["vectors"]),
+            "reset_state": tree.map_structure(operator.add, carry["reset_state"], d["reset_state"]),
         }
         leaves = tree.flatten(d["x"])
         noise = []
@@ -356,5 +357,5 @@ def _weight_gradients(engine, walk, weights, data, saved, rows):
             return products.apply(w, left, dtype), ()
 
         _, _, pull = backend.vjp(product, weights[ask.name])
-        total[ask.name] = tree.map_structure(ops.add, total[ask.name], pull(du))
+        total[ask.name] = tree.map_structure(operator.add, total[ask.name], pull(du))
     return total
