@@ -9,11 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from cases import DOUBLE, FLOAT, gradients, outcome, tensor, tensors, weighted
+from cases import BACKEND, DOUBLE, FLOAT, gradients, outcome, tensor, tensors, weighted
 
 import keras_rnnx
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core]
+pytestmark = [
+    pytest.mark.core,
+    pytest.mark.skipif(BACKEND != "torch", reason="formulas, the same on every backend"),
+]
 
 ORACLES = pathlib.Path(__file__).parent / "oracles"
 CLOSE = {"rtol": 0, "atol": 1e-10 if DOUBLE else 1e-5}
