@@ -44,8 +44,9 @@ def by_hand(documents, memory, q, k, v, log_decay, beta=None):
 def run(kind, documents, values):
     chunks = memory.Chunks(ops.convert_to_tensor(documents, "int32")[None])
     parts = {name: a[None] for name, a in values.items() if name != "memory"}
-    y, (last,) = memory.chunk(MEMORIES[kind], chunks, parts, values["memory"])
-    return y[0], last
+    written = MEMORIES[kind].write(chunks, parts)
+    shown, (last,) = MEMORIES[kind].carry({name: a[0] for name, a in written.items()}, values["memory"])
+    return MEMORIES[kind].read(chunks, parts, written, *(s[None] for s in shown))[0], last
 
 
 @pytest.mark.parametrize("documents", [np.zeros((B, L), int), DOCUMENTS], ids=["one", "documents"])

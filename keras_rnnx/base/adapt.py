@@ -235,10 +235,8 @@ class KerasCell(AbstractCell):
         steps, batch = ops.shape(inputs[0])[:2]
 
         def with_output(states):
-            size = self.output_size
-            size = (size,) if isinstance(size, int) else tuple(size)
             states = [ops.cast(s, self.state_dtype) for s in tree.flatten(states)]
-            return [ops.zeros((batch, *size), self.state_dtype), *states]
+            return [ops.zeros((batch, *as_shape(self.output_size)), self.state_dtype), *states]
 
         vectors, integers = self.values()
         if constants is not None:

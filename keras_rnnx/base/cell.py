@@ -316,10 +316,5 @@ class Cell(ProjectingCell):
         Raises:
             ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
         """
-        if training and self.draws:
-            raise ValueError(
-                f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
-                "of a whole sequence. Received: a single training step from another layer"
-            )
-        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        states = self.states_of_step(states, training, deltas)
         return reading.single_step(self, inputs, states, deltas)

@@ -17,8 +17,7 @@ from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.interface import AbstractCell, Reading
 from keras_rnnx.base.parts import CellPart, KerasPart, Part
 from keras_rnnx.base.projecting import known_features
-from keras_rnnx.engine import paths, products
-from keras_rnnx.engine.gates import split
+from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
 
 NOTHING = ""  # the source of a part that reads no input
@@ -205,23 +204,11 @@ class ComposedCell(AbstractCell):
         Raises:
             ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
         """
-        if training and self.draws:
-            raise ValueError(
-                f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
-                "of a whole sequence. Received: a single training step from another layer"
-            )
-        if deltas is not None and not self.timed:
-            raise ValueError(f"Expected no `deltas`, which {type(self).__name__} does not read. Received: deltas")
-        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        states = self.states_of_step(states, training, deltas)
         x = self.whole.inputs(ops.cast(inputs, self.compute_dtype))
         if self.timed:
-            deltas = ops.ones((ops.shape(inputs)[0], 1)) if deltas is None else ops.reshape(deltas, (-1, 1))
-            x["delta"] = ops.cast(deltas, self.compute_dtype)
-        weights = self.whole.weights()
-
-        def multiply(key, left, count):
-            return split(products.apply(weights[key], left, self.state_dtype), count)
-
+            x["delta"] = reading.interval(deltas, inputs, self.compute_dtype)
+        multiply = reading.multiplier(self.whole.weights(), self.state_dtype)
         states = [ops.cast(s, self.state_dtype) for s in states]
         drawn = self.whole.drawn(Reading(), 1, ops.shape(inputs)[0])
         new = self.whole.advance(bool(training), x, multiply, self.whole.vectors(), drawn, states)

@@ -64,6 +64,10 @@ class Reading:
             deltas = ops.transpose(masks.reversed_intervals(ops.transpose(deltas), *flags))
         return ops.cast(deltas, x.dtype)[:, :, None]
 
+    def walk_over_chunks(self, **more):
+        """The engine's static view where its steps are chunks, which come in the order of reading and are all kept."""
+        return dataclasses.replace(self, reverse=False, memory=("store", None)).walk(**more)
+
     @property
     def holds_start(self):
         """Whether outputs from before the first step may be wanted once they are put in reading order."""
@@ -135,6 +139,17 @@ class AbstractCell(keras.layers.Layer):
         """The dtype of the carried states: the compute dtype, but at least float32."""
         half = self.compute_dtype in ("float16", "bfloat16")
         return "float32" if half else self.compute_dtype
+
+    def states_of_step(self, states, training, deltas=None):
+        """The states of a single step, a list; raises where Keras' cell protocol cannot do what is asked."""
+        if training and self.draws:
+            raise ValueError(
+                f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
+                "of a whole sequence. Received: a single training step from another layer"
+            )
+        if deltas is not None and not self.timed:
+            raise ValueError(f"Expected no `deltas`, which {type(self).__name__} does not read. Received: deltas")
+        return list(states) if isinstance(states, (list, tuple)) else [states]
 
     def check(self):
         """Called once, after building: raises where the cell cannot work."""

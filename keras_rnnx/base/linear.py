@@ -158,14 +158,7 @@ class LinearCell(ProjectingCell):
             ValueError: in training with dropout, whose mask belongs to a whole sequence; if `deltas` are given to a
                 cell that does not read them.
         """
-        if training and self.draws:
-            raise ValueError(
-                f"Expected {type(self).__name__} with dropout inside keras_rnnx.RNN, which draws the mask of a whole "
-                "sequence. Received: a single training step from another layer"
-            )
-        if deltas is not None and not self.timed:
-            raise ValueError(f"Expected no `deltas`, which {type(self).__name__} does not read. Received: deltas")
-        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        states = self.states_of_step(states, training, deltas)
         how = Reading(unroll=True, deltas=None if deltas is None else ops.reshape(deltas, (1, -1)))
         result = self.read(ops.cast(inputs, self.compute_dtype)[None], states, how)
         return ops.cast(result.output, self.compute_dtype), result.final

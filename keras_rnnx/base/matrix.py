@@ -89,10 +89,6 @@ class MatrixCell(ProjectingCell):
         """H."""
         return self.units
 
-    def get_initial_state(self, batch_size=None):
-        """An empty memory."""
-        return [ops.zeros((batch_size, *size), self.state_dtype) for size in self.state_sizes()]
-
     # ---- weights ----
 
     def build_kernel(self, width):
@@ -235,8 +231,7 @@ class MatrixCell(ProjectingCell):
         flow = {"x": written, "state": [*shown, *state], "weights": {}, "vectors": {}, "reset_state": []}
         slots = {"cut": memory.padded(flags["cut"], size)[::size]} if "cut" in flags else {}
         emit = len(shown) + len(state) * (how.emit == "states")
-        walk = dataclasses.replace(how, reverse=False, memory=("store", None))
-        walk = walk.walk(emit=tuple(range(emit)), compiled=path.compiled)
+        walk = how.walk_over_chunks(emit=tuple(range(emit)), compiled=path.compiled)
         made = self.engine.run(flow, {"slots": slots, "fixed": {}}, walk)
         y = read({"parts": parts, "written": written, "shown": made["emit"][: len(shown)]}, documents)
         return memory.in_time(y, length), made["emit"][len(shown) :], made["final"][len(shown) :]
@@ -281,12 +276,7 @@ class MatrixCell(ProjectingCell):
 
     def call(self, inputs, states, training=False):
         """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states."""
-        if training and self.draws:
-            raise ValueError(
-                f"Expected {type(self).__name__} with dropout inside keras_rnnx.RNN, which draws the mask of a whole "
-                "sequence. Received: a single training step from another layer"
-            )
-        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        states = self.states_of_step(states, training)
         result = self.read(ops.cast(inputs, self.compute_dtype)[None], states, Reading(unroll=True))
         return ops.cast(result.output, self.compute_dtype), result.final
 

@@ -108,22 +108,29 @@ def tried_step(cell):
     return names, tuple(asked)
 
 
+def interval(deltas, inputs, dtype):
+    """The time since the step before, (B, 1), of a single step; 1 where none is given."""
+    deltas = ops.ones((ops.shape(inputs)[0], 1)) if deltas is None else ops.reshape(deltas, (-1, 1))
+    return ops.cast(deltas, dtype)
+
+
+def multiplier(weights, dtype):
+    """What makes the products of a single step outside the engine: see `Engine`."""
+
+    def multiply(name, left, count):
+        return split(products.apply(weights[name], left, dtype), count)
+
+    return multiply
+
+
 def single_step(cell, inputs, states, deltas=None):
     """One step at inference, outside the engine: Keras' cell protocol."""
-    if deltas is not None and not cell.timed:
-        raise ValueError(f"Expected no `deltas`, which {type(cell).__name__} does not read. Received: deltas")
     flow = {"vectors": cell.values_of_vectors()}
     states = [ops.cast(s, cell.state_dtype) for s in states]
     x = {"inputs": list(cell.inputs(ops.cast(inputs, cell.compute_dtype)).values())}
     if cell.timed:
-        deltas = ops.ones((ops.shape(inputs)[0], 1)) if deltas is None else ops.reshape(deltas, (-1, 1))
-        x["delta"] = ops.cast(deltas, cell.compute_dtype)
-    walk = Walk(zoneout=cell.rates)
-    weights = weights_of_step(cell)
-
-    def multiply(key, left, count):
-        return split(products.apply(weights[key], left, cell.state_dtype), count)
-
+        x["delta"] = interval(deltas, inputs, cell.compute_dtype)
+    walk, multiply = Walk(zoneout=cell.rates), multiplier(weights_of_step(cell), cell.state_dtype)
     new = transition(cell.engine, walk, flow, {"fixed": {}}, {"x": x}, states, multiply)
     return ops.cast(cell.readout(new[0]), cell.compute_dtype), new
 
@@ -205,6 +212,7 @@ def _prepared(cell, x, state, how):
 
 
 def walk_of(cell, how, path, lanes=False):
+    """The engine's `Walk` for a cell and a `Reading`."""
     every = tuple(range(len(cell.states)))
     return how.walk(
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
@@ -215,6 +223,7 @@ def walk_of(cell, how, path, lanes=False):
 
 
 def result_of(cell, flow, emit, final, how):
+    """The `Result` of what the engine emitted and of the last states."""
     return Result(
         output=cell.readout(final[0]),
         final=list(final),

@@ -1,6 +1,5 @@
 """The Legendre memory unit whose memory sees the inputs alone (Chilkuri and Eliasmith, 2021)."""
 
-import dataclasses
 import functools
 
 import keras
@@ -138,7 +137,7 @@ class ParallelLMUCell(LinearCell):
         slots = {"cut": padded(flags["cut"], size)[::size]} if "cut" in flags else {}
         flow = {"x": {"end": chunks.response[..., -1, :]}, "state": [start]}
         flow |= {"weights": {}, "vectors": {}, "reset_state": []}
-        walk = dataclasses.replace(how, reverse=False, memory=("store", None)).walk(emit=(0,), compiled=path.compiled)
+        walk = how.walk_over_chunks(emit=(0,), compiled=path.compiled)
         data = {"slots": {**slots, **chunks.slots}, "fixed": {"held": {"powers": chunks.powers}}}
         ends = self.engine.run(flow, data, walk)["emit"][0]
         if size > 1:

@@ -27,7 +27,12 @@ def split(array, count):
     def slices(array):
         return [array[..., i * size : (i + 1) * size] for i in range(count)]
 
-    return backend.local_vjp(slices, lambda _, parts: ops.concatenate(parts, axis=-1))(array)
+    return backend.local_vjp(slices, lambda _, parts: joined(parts))(array)
+
+
+def joined(parts):
+    """The inverse of `split`."""
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
 
 def _add(a, b):
@@ -57,7 +62,7 @@ class Gates:
     def array(self):
         """All gates as one array."""
         if self._array is None:
-            self._array = self._pieces[0] if len(self._pieces) == 1 else ops.concatenate(self._pieces, axis=-1)
+            self._array = joined(self._pieces)
         return self._array
 
     @property

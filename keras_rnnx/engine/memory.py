@@ -96,13 +96,6 @@ class Chunks:
         return ops.where(self.last, ops.exp(rest), ops.zeros_like(rest))
 
 
-def chunk(memory, chunks, parts, *state):
-    """What a single chunk (N = 1) reads, (1, B, n, L, V), and the states after it."""
-    written = memory.write(chunks, parts)
-    seen, after = memory.carry({name: a[0] for name, a in written.items()}, *state)
-    return memory.read(chunks, parts, written, *(s[None] for s in seen)), after
-
-
 class ScalarDecay:
     """A memory whose decay is one number a head and step.
 

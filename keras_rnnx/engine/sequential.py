@@ -22,7 +22,7 @@ from keras import ops, tree
 
 from keras_rnnx.engine import masks, products
 from keras_rnnx.engine.backends import backend, unrolled
-from keras_rnnx.engine.gates import split
+from keras_rnnx.engine.gates import joined, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -324,8 +324,7 @@ def _replay(value, noise, left, weights, dtype):
         weights, dvalue = args["weights"], list(dvalue)
         _, _, back = backend.vjp(lambda left: (products.apply(weights, left, dtype), ()), args["left"])
         none = tree.map_structure(lambda _: None, weights)
-        whole = dvalue[0] if len(dvalue) == 1 else ops.concatenate(dvalue, axis=-1)
-        return {"left": back(whole), "noise": dvalue, "value": [None] * len(dvalue), "weights": none}
+        return {"left": back(joined(dvalue)), "noise": dvalue, "value": [None] * len(dvalue), "weights": none}
 
     replay = backend.local_vjp(lambda args: args["value"], pull)
     return replay({"left": left, "noise": noise, "value": value, "weights": weights})
@@ -350,8 +349,7 @@ def _weight_gradients(engine, walk, weights, data, saved, rows):
     for ask in engine.asked[_kind(walk, data)]:
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
         du = [next(cotangents) if i is None else tree.flatten(rows["x"])[i] for i in ask.as_x]
-        du = du[0] if len(du) == 1 else ops.concatenate(du, axis=-1)
-        left, du = (_all_rows(a, walk.lanes) for a in (left, du))
+        left, du = (_all_rows(a, walk.lanes) for a in (left, joined(du)))
 
         def product(w, left=left, dtype=du.dtype):
             return products.apply(w, left, dtype), ()
