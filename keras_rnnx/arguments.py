@@ -86,10 +86,17 @@ def copy_of(layer, name, number=0, **changes):
         number: added to integer seeds, so that copies draw dropout masks of their own.
         **changes: other arguments.
     """
-    config = keras.saving.serialize_keras_object(layer)
+    config = _unshared(keras.saving.serialize_keras_object(layer))
     config["config"].update(name=name, **changes)
     _shift_seeds(config, number)
     return keras.saving.deserialize_keras_object(config)
+
+
+def _unshared(part):
+    """A serialized object without the marks by which a model that is being loaded finds one object in two places."""
+    if isinstance(part, dict):
+        return {key: _unshared(value) for key, value in part.items() if key != "shared_object_id"}
+    return [_unshared(value) for value in part] if isinstance(part, list) else part
 
 
 def _shift_seeds(part, number):

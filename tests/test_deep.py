@@ -87,7 +87,7 @@ def test_central_differences(residual, rng):
     cotangents = [rng.normal(size=a.shape) for a in by_hand(layer, x, mask, state=state)]
 
     def loss(x, *state):
-        results = layer(x, initial_state=[[s] for s in state], mask=tensor(mask, "bool"))
+        results = layer(x, initial_state=[[s] for s in state], mask=tensor(mask, "bool"), training=True)
         return weighted(results, tensors(cotangents))
 
     def twin_loss(x, first, second, *values):
@@ -231,7 +231,7 @@ def test_resets_reach_every_level(rng):
 @pytest.mark.parametrize(
     "options",
     [
-        {"depth": 2, "residual": "highway", "dropout": 0.1, "seed": 3},
+        {"depth": 3, "residual": "highway", "dropout": 0.1, "seed": 3},
         {"depth": 2, "residual": "dense", "bidirectional": True, "merge_mode": "sum"},
         {"residual": "sum", "memory": ("remat", 2), "return_state": True},
     ],
