@@ -112,6 +112,11 @@ class ComposedCell(AbstractCell):
         return any(self.rates) or any(part.draws for part in self.whole.parts.values())
 
     @property
+    def measures(self):
+        """Whether training measures something over a whole sequence."""
+        return any(inner.cell.measures for inner in self.inner().values())
+
+    @property
     def states(self):
         """The names of the states."""
         return tuple(kept.prefix + name for kept in self.kept() for name in self._part(kept).names[kept.first :])
@@ -202,7 +207,7 @@ class ComposedCell(AbstractCell):
             deltas: (B,) or (B, 1), the time since the step before, for a cell that reads it. Default: 1.
 
         Raises:
-            ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
+            ValueError: in training with dropout, zoneout or batch statistics, which belong to a whole sequence.
         """
         states = self.states_of_step(states, training, deltas)
         x = self.whole.inputs(ops.cast(inputs, self.compute_dtype))

@@ -116,6 +116,7 @@ class AbstractCell(keras.layers.Layer):
     Class attributes:
         casts_inputs: whether all inputs are one tensor of features, cast to the compute dtype.
         timed: whether it reads the time between steps.
+        measures: whether training measures something over a whole sequence.
         takes_constants: whether `read` takes `constants`, which every step gets.
         step_axes: the names of the axes of one step's inputs, without the batch.
         features_axis: the axis of the features in the inputs and the output, counted from the last one.
@@ -125,6 +126,7 @@ class AbstractCell(keras.layers.Layer):
 
     casts_inputs = True
     timed = False
+    measures = False
     takes_constants = False
     step_axes = ("features",)
     features_axis = -1
@@ -142,10 +144,11 @@ class AbstractCell(keras.layers.Layer):
 
     def states_of_step(self, states, training, deltas=None):
         """The states of a single step, a list; raises where Keras' cell protocol cannot do what is asked."""
-        if training and self.draws:
+        if training and (self.draws or self.measures):
+            what = "dropout or zoneout" if self.draws else "batch statistics"
             raise ValueError(
-                f"Expected {type(self).__name__} with dropout or zoneout inside keras_rnnx.RNN, which draws the masks "
-                "of a whole sequence. Received: a single training step from another layer"
+                f"Expected {type(self).__name__} with {what} inside keras_rnnx.RNN, which sees a whole sequence. "
+                "Received: a single training step from another layer"
             )
         if deltas is not None and not self.timed:
             raise ValueError(f"Expected no `deltas`, which {type(self).__name__} does not read. Received: deltas")

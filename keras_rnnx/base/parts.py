@@ -151,6 +151,11 @@ class CellPart(Part):
         super().check()
         if not self.fed:
             return
+        if self.cell.measures:
+            raise ValueError(
+                "Expected a cell that reads one step at a time where another cell feeds it. Received: "
+                f"{self.cell.name}, a {type(self.cell).__name__} that measures a whole sequence in training"
+            )
         multiplied, read = {}, {}
 
         def note(x, weight, count):
@@ -169,8 +174,8 @@ class CellPart(Part):
 
     def inputs(self, x, how=None):
         """See `Part`."""
-        x = x if how is None else self.cell.dropped(x, how)
-        return {"inputs": list(self.cell.inputs(x).values())}
+        made = self.cell.inputs(x) if how is None else self.cell.inputs_of_sequence(x, how)
+        return {"inputs": list(made.values())}
 
     def received(self, left, multiply, vectors, fixed):
         """See `Part`."""

@@ -197,7 +197,7 @@ def alike(cells):
 def _prepared(cell, x, state, how):
     """What the engine takes: `flow` and `data`, see there."""
     steps, batch = ops.shape(x)[:2]
-    inputs = {"inputs": list(cell.inputs(cell.dropped(x, how)).values())}
+    inputs = {"inputs": list(cell.inputs_of_sequence(x, how).values())}
     flow = {
         "x": {**inputs, "delta": how.intervals(x)} if cell.timed else inputs,
         "state": [ops.cast(s, cell.state_dtype) for s in state],

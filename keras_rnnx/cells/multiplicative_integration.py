@@ -141,7 +141,8 @@ def gates_are_sums(cell):
     copy = type(cell)(**{**cell.get_config(), **starts, "dtype": "float32"})
     copy.build((None, 2))
     rng = np.random.default_rng(0)
-    copy.set_weights([0.3 * rng.normal(size=w.shape) for w in copy.weights])
+    for weight in copy.trainable_weights:
+        weight.assign(0.3 * rng.normal(size=weight.shape))
     rows = ops.convert_to_tensor(rng.normal(size=(3, 2)), "float32")
     inputs, projected = copy.inputs(rows), dict(zip(copy.gates, copy.project(rows), strict=True))
     if not all(gate in inputs and _close(inputs[gate], projected[gate]) for gate in gates):

@@ -55,6 +55,7 @@ CASES = [
     Case("mut3-linear", step=partial(mut.mut3, tanh=activations.linear), kwargs={"activation": "linear"}, **THIRD),
     Case("ligru", step=ligru.step, wrong=SMALL, **LIGHT),
     Case("ligru-tanh", step=partial(ligru.step, activation=np.tanh), kwargs={"activation": "tanh"}, **LIGHT),
+    Case("ligru-plain", step=ligru.step, kwargs={"batch_normalization": False}, **LIGHT),
     Case("light-ru", cell=LightRUCell, layer=LightRU, step=light_ru.step, wrong=SMALL),
     Case("minimal-rnn", cell=MinimalRNNCell, layer=MinimalRNN, step=minimal_rnn.step, wrong=SMALL),
     Case("ugrnn", step=ugrnn.step, wrong=SMALL, **UPDATE),
