@@ -29,8 +29,8 @@ a few hundredths mean nothing. [How to choose](choosing-a-layer.md) reads the ta
   One number in either half is marked; the target is the sum of the two. Mean squared error on {adding_test} new
   sequences. Always answering 1 gives 1/6 = 0.167.
 * **Copy** (Arjovsky, Shah and Bengio, 2016): {symbols} symbols out of {categories}; after a delay of {delay} steps the
-  same symbols again. Cross-entropy and accuracy over the recalled symbols of {copy_test} new sequences. Without a
-  memory: {chance_entropy:.3f} and {chance:.3f}.
+  same symbols again. Cross-entropy and accuracy over the recalled symbols of {copy_test} sequences, drawn at random, as
+  those of training, out of the {possible:,} that there are. Without a memory: {chance_entropy:.3f} and {chance:.3f}.
 * **Rows** and **pixels**: the 8x8 digits of scikit-learn, {digits_train} to train and {digits_test} to test, as 8 steps
   of 8 pixels and as 64 steps of one. Accuracy on the test digits. Logistic regression on all 64 pixels: {logistic:.3f}.
 
@@ -45,10 +45,11 @@ Arguments are at their defaults but for those that a paper sets by the length of
 a step size; with T = {adding_length}: {arguments}.
 
 `ESN` trains nothing but a read-out, by [`fit_readout`][keras_rnnx.fit_readout], on {reservoir} units and on the bare
-inputs; it has no cross-entropy, since ridge regression gives no probabilities.
+inputs; it has no cross-entropy, since ridge regression gives no probabilities. Its parameters are the read-out's.
 
 **Parameters**: the trained ones of the layer. **ms a step**: the median time of a train step as `fit` runs it, without
-compilation, for adding / copy / rows / pixels. **NaN at n**: the loss was not finite at step n, where the run ended.
+compilation, for adding / copy / rows / pixels. **NaN at n**: the loss was not finite at step n, where the run ended, or
+the outputs of the test after it. An empty cell: not run.
 
 ## Results
 
@@ -112,7 +113,7 @@ def rows(record, family=None, name_as="`{0}`"):
 def failures(record):
     """A line for each run that gave no score."""
     found = [(n, t, r) for n, layer in record["layers"].items() for t, r in layer["tasks"].items() if "score" not in r]
-    lines = [f"* `{n}`, {t}: {r.get('error', 'the loss was not finite')}" for n, t, r in found]
+    lines = [f"* `{n}`, {t}: {r.get('error', 'the loss or an output was not finite')}" for n, t, r in found]
     return "Without a score:\n\n" + "\n".join(lines) if lines else "Every run gave a score."
 
 
@@ -125,13 +126,17 @@ def left_out(record):
 
 
 def own_arguments(record):
-    """The arguments that depend on the length of the task, as code."""
+    """The arguments that depend on the length of the task, as code; dots for the values where adding was not run."""
 
     def code(arguments):
         return ", ".join(f"{n}={round(a, 4) if isinstance(a, float) else a}" for n, a in arguments.items())
 
-    found = {name: layer["tasks"].get("adding", {}).get("arguments") for name, layer in record["layers"].items()}
-    return ", ".join(f"`{name}({code(arguments)})`" for name, arguments in sorted(found.items()) if arguments) or "none"
+    found = {}
+    for name, layer in sorted(record["layers"].items()):
+        own = {task: result["arguments"] for task, result in layer["tasks"].items() if "arguments" in result}
+        if own:
+            found[name] = own.get("adding") or dict.fromkeys(next(iter(own.values())), "...")
+    return ", ".join(f"`{name}({code(arguments)})`" for name, arguments in found.items()) or "none"
 
 
 def where(record):
@@ -140,7 +145,9 @@ def where(record):
     cores = last["machine"]["usable_cores"] or last["machine"]["cores"]
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     minutes = sum(r.get("seconds", 0) for r in results) / 60
-    backend, revision = record["settings"]["backend"], (last["git"] or "none")[:7]
+    commits = [(session["git"] or "none").partition("+") for session in record["sessions"]]
+    backend = record["settings"]["backend"]
+    revision = ", ".join(dict.fromkeys(commit[:7] + plus + changes for commit, plus, changes in commits))
     return (
         f"{minutes:.0f} minutes on {cores} cores of {last['machine']['cpu']}, no GPU; the {backend} backend.\n"
         f"Python {last['python']}, {versions}; {last['date'][:10]}, revision {revision}."
@@ -153,11 +160,13 @@ def page(record):
     families = dict.fromkeys(layer["family"] for layer in record["layers"].values())
     titles = {name: name if "." in name else name.capitalize() for name in families}
     tables = [f"### {titles[name]}\n\n{rows(record, name, OURS_ARE_LINKED)}" for name in families]
+    commands = [re.sub(r" --json[ =]\S+", "", session["command"]) for session in record["sessions"]]
     encoder = "" if settings["raw"] else f'`Dense({settings["units"]}, "gelu")` at each step, '
     return PAGE.format(
         **{name: settings[name] for name in ("units", "batch", "symbols", "delay", "clip", "seed")},
         **facts,
         count=sum(layer["family"] != "keras.layers" for layer in record["layers"].values()),
+        possible=facts["categories"] ** settings["symbols"],
         chance=1 / facts["categories"],
         chance_entropy=math.log(facts["categories"]),
         steps=" / ".join(f"{settings['steps'][task]:,}" for task in TASKS),
@@ -168,5 +177,5 @@ def page(record):
         failures=failures(record),
         left_out=left_out(record),
         where=where(record),
-        command=re.sub(r" --json \S+", "", record["sessions"][-1]["command"]),
+        command="\n    ".join(dict.fromkeys(commands)),
     )

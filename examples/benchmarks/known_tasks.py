@@ -27,7 +27,7 @@ import time
 import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the page says that there was no GPU
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
@@ -205,7 +205,7 @@ def parsed(arguments=None):
         args.layers, args.steps, args.batch = args.layers or SMOKE["layers"], SMOKE["steps"], SMOKE["batch"]
     args.layers = args.layers or known["layers"]
     args.json = args.json or ROOT / "runs" / ("known_tasks_smoke.json" if args.smoke else "known_tasks.json")
-    if min(args.units, args.batch, args.symbols, args.delay, args.steps or 2) < 1 or args.steps == 1:
+    if min(args.units, args.batch, args.symbols, args.delay) < 1 or (args.steps is not None and args.steps < 2):
         parser.error("expected units, batch, symbols and delay of at least 1, and at least 2 steps")
     return args
 

@@ -1,7 +1,7 @@
-"""Long sequences: parallel layers against `keras.layers.GRU`, and each form of a recurrence against the others.
+"""Long sequences: parallel layers against `keras.layers.GRU`, and how many steps to compute side by side.
 
-python examples/benchmarks/long_sequences.py                      # train step at B=8, T=4096, H=128, and memory by T
-python examples/benchmarks/long_sequences.py --forms              # the forms of the linear engine by T and width
+python examples/benchmarks/long_sequences.py                      # train step at B=8, T=4096, H=128
+python examples/benchmarks/long_sequences.py --chunks             # steps in a chunk, by length and width
 python examples/benchmarks/long_sequences.py --json runs/long.json
 
 One process, the backend of KERAS_BACKEND; the layers take turns, medians over the rounds. A train step is the forward
@@ -72,51 +72,58 @@ def compared(batch, steps, units, rounds):
     return timed(runs, rounds)
 
 
-def by_form(rounds):
-    """The forms of the linear engine, by length and by the width B * H of a step."""
+def by_chunk(name, constant, sizes, rounds):
+    """A layer by length, width of a step and steps in a chunk; 1 is a loop over single steps."""
     found = {}
     for steps in (16, 64, 256, 1024, 4096):
         for batch, units in ((1, 64), (8, 128), (32, 256)):
             if steps * batch * units > 2**24:
                 continue
-            runs = {}
-            for form in (("loop",), ("chunked", 16, 1), ("chunked", 32, 1), ("chunked", 64, 1), ("chunked", 16, 2)):
-                layer = keras_rnnx.MinGRU(units, return_sequences=True)
-                chosen, paths.choose_linear = paths.choose_linear, lambda *_, form=form: paths._parallel(form, "asked")
-                runs["-".join(map(str, form))] = step_of(layer, batch, steps)
-                paths.choose_linear = chosen
-            found[f"T={steps} B={batch} H={units}"] = timed(runs, rounds)
+            runs, chosen = {}, getattr(paths, constant)
+            for size in sizes:
+                loop = steps if constant == "CHUNK" else 1  # the linear engine loops below two chunks
+                setattr(paths, constant, loop if size == 1 else size)
+                if size <= steps:
+                    runs[str(size)] = step_of(LAYERS[name](units), batch, steps)
+            setattr(paths, constant, chosen)
+            row = f"T={steps} B={batch} H={units}"
+            found[row] = dict.fromkeys(map(str, sizes)) | timed(runs, rounds)
+            print(row, found[row], file=sys.stderr)
     return found
 
 
-def table(rows):
+def table(title, rows):
     """A Markdown table of {row: {column: ms}}."""
     columns = list(next(iter(rows.values())))
-    lines = [f"| ms | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
-    lines += [f"| {name} | {' | '.join(f'{row[c]:.1f}' for c in columns)} |" for name, row in rows.items()]
+    lines = [f"| {title}, ms | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join('-' if row[c] is None else f'{row[c]:.2f}' for c in columns)} |")
     return "\n".join(lines)
 
 
 def main():
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--forms", action="store_true")
+    parser.add_argument("--chunks", action="store_true")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4096)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
-    about = {"backend": keras.backend.backend(), "keras": keras.__version__, "machine": platform.platform()}
-    if args.forms:
-        found = by_form(args.rounds)
+    if args.chunks:
+        found = {
+            "MinGRU": by_chunk("MinGRU", "CHUNK", (1, 8, 16, 32, 64), args.rounds),
+            "MLSTM": by_chunk("MLSTM", "MEMORY_CHUNK", (1, 16, 32, 64, 128), args.rounds),
+        }
     else:
         one = compared(args.batch, args.steps, args.units, args.rounds)
-        found = {f"B={args.batch} T={args.steps} H={args.units}": one}
         base = one["keras.layers.GRU"]
-        print("\n".join(f"{name}: {ms:.1f} ms, keras.layers.GRU / it = {base / ms:.2f}" for name, ms in one.items()))
-    print(table(found))
+        rows = {f"`{name}`": {"train step": ms, "keras.layers.GRU / it": base / ms} for name, ms in one.items()}
+        found = {f"B={args.batch} T={args.steps} H={args.units}": rows}
+    print("\n\n".join(table(title, rows) for title, rows in found.items()))
     if args.json:
+        about = {"backend": keras.backend.backend(), "keras": keras.__version__, "machine": platform.platform()}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({**about, "rounds": args.rounds, "ms": found}, indent=1) + "\n")
 
