@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import FLOAT, array, gradients, tensor, weights_of
+from cases import FLOAT, array, few, gradients, tensor, weights_of
 from keras import ops
 
 from keras_rnnx import wirings
@@ -70,7 +70,7 @@ def test_the_synapses_are_those_of_the_authors_package():
 
 
 @pytest.mark.parametrize("layer", [LTC, CfC])
-@every_wiring
+@pytest.mark.parametrize("wiring", few(WIRINGS[::-1]), ids=lambda w: type(w).__name__)
 def test_a_missing_synapse_has_no_gradient(layer, wiring, rng):
     made = layer(wiring.units, wiring=wiring, return_sequences=True, dtype=FLOAT)
     x = tensor(rng.normal(size=(2, 5, D)))

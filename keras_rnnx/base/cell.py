@@ -72,9 +72,10 @@ class Cell(ProjectingCell):
     def __init__(
         self,
         units,
-        *,
         activation="tanh",
         recurrent_activation="sigmoid",
+        use_bias=True,
+        *,
         recurrent_initializer="orthogonal",
         recurrent_regularizer=None,
         recurrent_constraint=None,
@@ -87,7 +88,7 @@ class Cell(ProjectingCell):
         recurrent_rank=None,
         **kwargs,
     ):
-        super().__init__(units, **kwargs)
+        super().__init__(units, use_bias=use_bias, **kwargs)
         self.activation = keras.activations.get(activation)
         self.recurrent_activation = keras.activations.get(recurrent_activation)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
@@ -204,6 +205,13 @@ class Cell(ProjectingCell):
         """
         return dict(zip(self.gates, self.project(x), strict=True))
 
+    def inputs_of_sequence(self, x, how):
+        """`inputs` of a whole sequence x (T, B, D), with dropout as a `Reading` says.
+
+        A cell that `measures` something over a sequence overrides this.
+        """
+        return self.inputs(self.dropped(x, how))
+
     def step(self, x, u, *state):
         """The equations of one step: a pure function.
 
@@ -314,7 +322,7 @@ class Cell(ProjectingCell):
             deltas: (B,) or (B, 1), the time since the step before, for a cell that reads it. Default: 1.
 
         Raises:
-            ValueError: in training with dropout or zoneout, whose masks belong to a whole sequence.
+            ValueError: in training with dropout, zoneout or batch statistics, which belong to a whole sequence.
         """
         states = self.states_of_step(states, training, deltas)
         return reading.single_step(self, inputs, states, deltas)

@@ -39,15 +39,6 @@ class NBRCCell(Cell):
     GATES, RECURRENT_GATES, STATES, CANDIDATES = "a c h", "a c", "h", "h"
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def step(self, x, u, h):
         """Equations (1) to (3)."""
         x_ac, x_h = x.split("a c", "h")

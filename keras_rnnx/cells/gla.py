@@ -25,8 +25,9 @@ class GLACell(MatrixCell):
     \(\alpha_t\) (K) has one number for each row of S (K, V). LN is the layer normalization with a gain and a bias (V),
     which the heads share, and 1e-5 beside the variance.
 
-    Differs from the paper: in nothing. The paper's K is half of V, and it has 4 heads; the authors' code divides q by
-    \(\sqrt K\), which LN cancels, and has a root mean square for LN.
+    Differs from the paper: in nothing. The paper's K is half of V, and it has 4 heads. The authors' first code
+    multiplies k by the root of heads over units, which LN cancels up to its epsilon, and its LN has no gain and bias;
+    their later one divides q by \(\sqrt K\), has a root mean square for LN, and no b_r.
 
     Args:
         units: int > 0, H.

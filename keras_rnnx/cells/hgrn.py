@@ -28,8 +28,9 @@ class HGRNCell(LinearCell):
     parts. The lower bound \(\gamma\) is larger in higher layers, which so remember longer; the paper's hierarchy is a
     stack of these cells with rising bounds.
 
-    Differs from the paper: \(\gamma\) is given for each layer, where the paper learns the bounds of all layers
-    together, as cumulative sums of a softmax over the layers.
+    Differs from the paper: \(\gamma\) is a number that is given for each layer, where the paper learns one for each
+    unit, of all layers together, as cumulative sums of a softmax over the layers. The authors' code has silu for the
+    gate of (5) and normalizes before it in (6); it has no biases by default.
 
     Args:
         units: int > 0, H, the size of the output.

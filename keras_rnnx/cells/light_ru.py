@@ -37,15 +37,6 @@ class LightRUCell(Cell):
     GATES, RECURRENT_GATES, STATES, CANDIDATES = "f h", "f", "h", "h"
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def build_bias(self, width):
         """b_f."""
         super().build_bias(self.units)

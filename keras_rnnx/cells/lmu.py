@@ -75,7 +75,8 @@ class LMUCell(Cell):
         discretization: `"zoh"`, as in the paper's experiments, or `"euler"`, which is stable only where theta is large
             against the square of `order`.
         kernel_initializer: of W_x. Default: normal of Glorot, as in the paper.
-        recurrent_initializer: of W_h and W_m. Default: normal of Glorot, as in the paper.
+        recurrent_initializer: of W_h and W_m. Default: normal of Glorot, for W_h as in the paper and for W_m as in the
+            authors' code.
         **kwargs: see `Cell`. `recurrent_dropout` acts on h_{t-1} and m_{t-1} in (1), on h_{t-1} and then m_t in (3), in
             this order, with four masks, never on the memory in (2). `recurrent_structure` and `normalization` act on
             h W_h.

@@ -59,8 +59,8 @@ class LSTMCell(Cell):
     Cost per step: 8 B H (D + H) flops, one recurrent product. With `projection_units`: 8 B H (D + P) + 2 B H P flops,
         two recurrent products.
     Reference: S. Hochreiter and J. Schmidhuber, Neural Computation 9(8), 1997. F. Gers, J. Schmidhuber and F. Cummins,
-        Neural Computation 12(10), 2000. H. Sak, A. Senior and F. Beaufays, Long short-term memory recurrent neural
-        network architectures for large scale acoustic modeling, Interspeech 2014, arXiv:1402.1128.
+        Neural Computation 12(10), 2000. H. Sak, A. Senior and F. Beaufays, Long short-term memory based
+        recurrent neural network architectures for large vocabulary speech recognition, arXiv:1402.1128, 2014.
     """
 
     GATES, STATES, CANDIDATES = "i f g o", "h c", "g"

@@ -35,15 +35,6 @@ class MGUCell(Cell):
     GATES, STATES, CANDIDATES = "f h", "h", "h"
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def step(self, x, u, h):
         """Equations (1) to (3)."""
         f = self.recurrent_activation(x.f + u.f(h))

@@ -33,15 +33,6 @@ class MinimalRNNCell(Cell):
     GATES, RECURRENT_GATES, STATES, CANDIDATES = "z", "u", "h", "z"
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def build(self, input_shape):
         """Adds U_z, which `inputs` uses."""
         super().build(input_shape)

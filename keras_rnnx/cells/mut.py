@@ -15,15 +15,6 @@ class Mutant(Cell):
     BARE = True
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def build_bias(self, width):
         """The bias, with a part for the gate that sees x itself."""
         super().build_bias(width + self.units * self.BARE)

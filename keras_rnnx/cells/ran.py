@@ -35,15 +35,6 @@ class RANCell(Cell):
     GATES, RECURRENT_GATES, STATES = "i f c", "i f", "h c"
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def build_bias(self, width):
         """The bias of the gates; the content has none."""
         super().build_bias(width - self.units)

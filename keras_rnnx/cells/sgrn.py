@@ -33,15 +33,6 @@ class SGRNCell(Cell):
     GATES, STATES = "f", "h"
     LANES = True
 
-    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, **kwargs):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            **kwargs,
-        )
-
     def input_bias(self):
         """None: b belongs to the gate alone, so it is added to the recurrent product."""
         return None
