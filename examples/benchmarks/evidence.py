@@ -21,7 +21,7 @@ Does every layer learn? One small model, tasks whose answers are known, {count} 
 
 This is a check that each layer works, not a ranking: one seed, the same learning rate for all, few steps, {units}
 units. A layer that is behind here may need another rate, more steps, or the deep model of its paper, and differences of
-a few hundredths mean nothing. [How to choose](choosing-a-layer.md) reads the tables.
+a few hundredths mean nothing. [How to choose](choosing-a-layer.md) says what the layers are for.
 
 ## Tasks
 
@@ -41,8 +41,10 @@ a few hundredths mean nothing. [How to choose](choosing-a-layer.md) reads the ta
 sequences in the same order. Adam, rate {rates}, cosine decay to 0, the norm of all gradients clipped to {clip};
 seed {seed}.
 
-Arguments are at their defaults but for those that a paper sets by the length of its task, a window, a delay, a bound or
-a step size; with T = {adding_length}: {arguments}.
+Arguments are at their defaults but for those that a paper sets by its task: a window, a delay, a bound, a step size,
+for CoRNN and UnICORNN also damping and frequency, and the time scale at which the gates of JANET and STAR start, which
+is a head start. With T = {adding_length}: {arguments}. The layers that read intervals get 1 at each step, which tells
+them nothing.
 
 `ESN` trains nothing but a read-out, by [`fit_readout`][keras_rnnx.fit_readout], on {reservoir} units and on the bare
 inputs; it has no cross-entropy, since ridge regression gives no probabilities. Its parameters are the read-out's.

@@ -47,11 +47,12 @@ PER_PROCESS = 8  # layers; then a new process, so that what compilers keep does 
 RESERVOIR = 8  # times the units, for ESN, which trains none of its own weights
 SMOKE = {"layers": ["LSTM", "MinGRU"], "steps": 3, "batch": 8}
 PEERS = {"keras.layers.LSTM": keras.layers.LSTM, "keras.layers.GRU": keras.layers.GRU}
-# What the paper of a layer sets by the length of its task, T. Everything else is at its default. Step sizes are the
-# defaults, which are those of tasks of 784 steps, scaled so that a sequence takes the same time, up to a bound.
+# What the paper of a layer sets by its task, of T steps. Everything else is at its default. Step sizes are the
+# defaults, which are those of tasks of 784 steps, scaled so that a sequence takes the same time, up to a bound. The
+# oscillators have their time scales and damping set once, on the copy task: with the defaults they hardly move.
 ARGUMENTS = {
     "AntisymmetricRNN": lambda T: {"epsilon": min(1.0, 0.01 * 784 / T)},
-    "CoRNN": lambda T: {"dt": min(0.3, 0.042 * 784 / T)},
+    "CoRNN": lambda T: {"dt": min(1.0, 0.042 * 784 / T), "gamma": 0.5, "epsilon": 0.5, "damping": "implicit"},
     "GatedAntisymmetricRNN": lambda T: {"epsilon": min(1.0, 0.01 * 784 / T)},
     "IndRNN": lambda T: {"recurrent_max_abs": 2 ** (1 / T)},
     "JANET": lambda T: {"t_max": T},
@@ -61,6 +62,7 @@ ARGUMENTS = {
     "PhasedLSTM": lambda T: {"period": (1.0, float(T))},
     "STAR": lambda T: {"t_max": T},
     "TauGRU": lambda T: {"tau": min(20, T // 2)},
+    "UnICORNN": lambda T: {"dt": min(1.0, 0.19 * 784 / T), "alpha": 1.0},
 }
 # Families that take no part.
 SKIPPED = {"convolutional": "a step is a signal or an image there, and a vector in these tasks"}
