@@ -94,6 +94,9 @@ class Random(Wiring):
         output_units: see `Wiring`.
         sparsity_level: float in [0, 1), the part of all possible synapses that is left out.
         seed: int.
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     def __init__(self, units, output_units=None, sparsity_level=0.0, seed=1111):
@@ -226,8 +229,11 @@ class AutoNCP(NCP):
     Args:
         units: int > 0, H.
         output_units: int > 0, less than `units - 2`.
-        sparsity_level: float in [0.1, 1).
+        sparsity_level: float in [0.1, 1). Default 0.5.
         seed: int.
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     def __init__(self, units, output_units, sparsity_level=0.5, seed=22222):

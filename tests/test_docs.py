@@ -1,14 +1,12 @@
 """The examples of the documentation run as they stand."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
-
-import keras_rnnx
 
 ROOT = Path(__file__).parent.parent
 # What a page speaks of without making it.
@@ -30,7 +28,8 @@ def _built(layer):
 
 
 def _examples(page):
-    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^( *)```python\n(.*?)^\1```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(example) for _, example in found]
 
 
 @pytest.mark.parametrize(
@@ -41,13 +40,13 @@ def _examples(page):
         "docs/getting-started.md",
         "docs/extending.md",
         "docs/wrappers.md",
+        "docs/choosing-a-layer.md",
         "docs/choosing-a-path.md",
     ],
 )
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    space = {"__name__": "example", "keras": keras, "ops": ops, "keras_rnnx": keras_rnnx}
-    space.update(GIVEN.get(page, dict)())
+    space = {"__name__": "example", **GIVEN.get(page, dict)()}
     examples = _examples(page)
     assert examples
     if any("import tensorflow" in e for e in examples) and keras.backend.backend() != "tensorflow":

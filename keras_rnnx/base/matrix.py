@@ -38,7 +38,10 @@ class MatrixCell(ProjectingCell):
         units: int > 0, H, the width of the output; each head reads V = H / heads.
         heads: int > 0 that divides `units`.
         key_units: int > 0, K, the width of a key of one head. Default: V.
-        **kwargs: see `ProjectingCell`.
+        **kwargs: see `ProjectingCell`. There is no `learn_initial_state`.
+
+    Raises:
+        ValueError: if an argument is out of range, or with `learn_initial_state`.
     """
 
     STATES = "S"

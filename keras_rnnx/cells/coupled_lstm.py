@@ -1,4 +1,4 @@
-"""The LSTM with coupled input and forget gate (Greff et al., 2015)."""
+"""The LSTM with coupled input and forget gate (Greff et al., 2017)."""
 
 import keras
 

@@ -74,7 +74,8 @@ class ESNCell(Cell):
         kernel_initializer: of W. None for uniform values in [-1, 1].
         recurrent_initializer: of U before sparsity and scaling. None for uniform values in [-1, 1].
         bias_initializer: of b. None for uniform values in [-1, 1].
-        **kwargs: see `Cell`; no regularizers, constraints, `normalization` or low rank. `seed` chooses the connections
+        recurrent_structure: `"dense"`, `"diagonal"` or `"block"`; `connectivity` is not for a diagonal.
+        **kwargs: see `Cell`; no regularizers, constraints or `normalization`. `seed` chooses the connections
             too. With `learn_initial_state` the initial state is trained, and nothing else.
 
     Inputs and outputs: inputs (B, D), state [h (B, H)] -> output h (B, H), new state.

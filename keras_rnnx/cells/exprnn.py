@@ -28,8 +28,9 @@ class ExpRNNCell(Cell):
         units: int > 0, H.
         use_bias: bool, whether modReLU has its b; without it (3) is h = v.
         kernel_initializer: of T. Default `"he_normal"`, in the authors' program without truncation.
-        recurrent_initializer: of A: `"henaff"`, `"cayley"` or any initializer. Both make A - A^T of 2 x 2 blocks
-            (0, s; -s, 0): s is uniform in (-pi, pi), or -sqrt((1 - cos v) / (1 + cos v)) with v uniform in (0, pi / 2).
+        recurrent_initializer: of A: `"henaff"`, the default, `"cayley"` or any initializer. The two make A - A^T of
+            2 x 2 blocks (0, s; -s, 0): s is uniform in (-pi, pi), or -sqrt((1 - cos v) / (1 + cos v)) with v uniform in
+            (0, pi / 2).
         **kwargs: see `Cell`. `recurrent_structure` is `"dense"` or `"block"` and says the form of A.
 
     Inputs and outputs: inputs (B, D), state [h (B, H)] -> output h (B, H), new state.

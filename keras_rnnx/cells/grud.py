@@ -51,7 +51,7 @@ class GRUDCell(Cell):
         input_decay_kernel (D,): w_gamma, input_decay_bias (D,), hidden_decay_kernel (D, H): W_gamma, hidden_decay_bias
         (H,), and mean (D,), which is not trained. The decay kernels start uniform in [0, 0.1], where (2) and (3) have
         a gradient; the paper is silent. mean starts at 0: `adapt` sets it.
-    Cost per step: 2 B H (7 D + 3 H) flops; four products in the loop, of which two depend on each other.
+    Cost per step: 2 B H (7 D + 3 H) flops; four products in the loop, of which three wait for each other.
     Raises:
         ValueError: if `missing` is unknown, the inputs cannot be halved with `"mask"`, or an option is given that has
             no meaning here.

@@ -15,6 +15,9 @@ class AbsoluteRange(keras.constraints.Constraint):
     Args:
         minimum: float >= 0.
         maximum: float > `minimum`, or None for no upper bound.
+
+    Raises:
+        ValueError: if the bounds are out of order.
     """
 
     def __init__(self, minimum=0.0, maximum=None):

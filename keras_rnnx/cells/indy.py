@@ -1,4 +1,4 @@
-"""LSTM and GRU whose units are independent of each other (Gonnet & Deselaers, 2019)."""
+"""LSTM and GRU whose units are independent of each other (Gonnet & Deselaers, 2020)."""
 
 import keras
 

@@ -26,7 +26,7 @@ class JANETCell(Cell):
         activation: of the candidate (2). Default tanh.
         recurrent_activation: the sigma of (3). Default sigmoid.
         use_bias: bool.
-        beta: float.
+        beta: float, of (3). Default 1.
         t_max: number > 2 or None, the longest dependency expected, in steps: b_f starts at log of a uniform draw from
             [1, t_max - 1] (the chrono initializer of Tallec & Ollivier, 2018, which the paper recommends).
         unit_forget_bias: bool, whether b_f starts at 1 where `t_max` is None, as in the authors' code.

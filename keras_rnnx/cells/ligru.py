@@ -39,6 +39,8 @@ class LiGRUCell(Cell):
     Weights: kernel (D, 2H: z h), recurrent_kernel (H, 2H: z h), bias (2H,), and of (4) batch_gain, moving_mean and
         moving_variance (2H,), of which the last two are not trained.
     Cost per step: 4 B H (D + H) flops, one recurrent product.
+    Raises:
+        ValueError: with `batch_normalization`, if another cell feeds it, or in a single training step.
     Reference: M. Ravanelli, P. Brakel, M. Omologo and Y. Bengio, Light gated recurrent units for speech recognition,
         IEEE Transactions on Emerging Topics in Computational Intelligence 2(2), 2018, arXiv:1803.10225.
     """

@@ -33,7 +33,7 @@ class LRUCell(SkipCell):
         units: int > 0, H, the size of the output.
         use_bias: bool, whether there is a bias: b in \(x_t B + b\). Default False, as in the paper.
         state_units: int > 0 or None, N, the size of the complex state. Default: `units`.
-        r_min, r_max: numbers, 0 <= r_min <= r_max <= 1 and r_max > 0, the radii.
+        r_min, r_max: numbers, 0 <= r_min <= r_max <= 1, the radii; r_min < 1 and r_max > 0.
         max_phase: number > 0, the largest phase.
         kernel_initializer: of B. None: the paper's.
         **kwargs: see `ProjectingCell`.
@@ -65,7 +65,10 @@ class LRUCell(SkipCell):
     ):
         super().__init__(units, use_bias=use_bias, **kwargs)
         if not 0 <= r_min <= r_max <= 1 or r_max == 0 or r_min == 1:
-            raise ValueError(f"Expected 0 <= r_min <= r_max <= 1. Received: r_min={r_min!r}, r_max={r_max!r}")
+            raise ValueError(
+                "Expected 0 <= r_min <= r_max <= 1 with r_min < 1 and r_max > 0. "
+                f"Received: r_min={r_min!r}, r_max={r_max!r}"
+            )
         if not max_phase > 0:
             raise ValueError(f"Expected max_phase > 0. Received: max_phase={max_phase!r}")
         self.state_units = None if state_units is None else positive("state_units", state_units)

@@ -58,6 +58,8 @@ class LSTMCell(Cell):
         `projection_units`: recurrent_kernel (P, 4H), projection_kernel (H, P).
     Cost per step: 8 B H (D + H) flops, one recurrent product. With `projection_units`: 8 B H (D + P) + 2 B H P flops,
         two recurrent products.
+    Raises:
+        ValueError: if `projection_units` is no integer > 0.
     Reference: S. Hochreiter and J. Schmidhuber, Neural Computation 9(8), 1997. F. Gers, J. Schmidhuber and F. Cummins,
         Neural Computation 12(10), 2000. H. Sak, A. Senior and F. Beaufays, Long short-term memory based
         recurrent neural network architectures for large vocabulary speech recognition, arXiv:1402.1128, 2014.

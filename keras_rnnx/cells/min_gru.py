@@ -27,6 +27,7 @@ class MinGRUCell(LinearCell):
     Args:
         units: int > 0, H.
         activation: f. Default: linear.
+        use_bias: bool.
         **kwargs: see `ProjectingCell`: biases, initializers, `dropout`, `learn_initial_state`, `seed`.
 
     Inputs and outputs: inputs (B, D), state [h (B, H)] -> output h (B, H), new state.

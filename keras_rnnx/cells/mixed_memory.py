@@ -32,7 +32,7 @@ class MixedMemoryCell(ComposedCell):
     Cost per step: the sum of those of the cells.
     Raises:
         ValueError: if the first states of the two are not of one size, the memory learns its initial state, or a cell
-            can not be stepped in the loop of another one.
+            cannot be stepped in the loop of another one.
     Reference: M. Lechner and R. Hasani, Learning long-term dependencies in irregularly-sampled time series, 2020,
         arXiv:2006.04418.
     """

@@ -41,7 +41,7 @@ class MultiplicativeIntegrationCell(ComposedCell):
     Weights: those of the cell; alpha, beta_1, beta_2 (G H,), in the order of the columns of its recurrent_kernel.
     Cost per step: that of the cell, and 7 B G H flops.
     Raises:
-        ValueError: if the cell is none of these equations, has no recurrent gate, or has one that is no sum.
+        ValueError: if the cell is no `keras_rnnx.Cell`, has no recurrent gate, or has one that is no sum.
     Reference: Y. Wu, S. Zhang, Y. Zhang, Y. Bengio and R. Salakhutdinov, On multiplicative integration with recurrent
         neural networks, NeurIPS 2016, arXiv:1606.06630.
     """

@@ -1,4 +1,4 @@
-"""The multiplicative LSTM (Krause et al., 2016)."""
+"""The multiplicative LSTM (Krause et al., 2017)."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""The nested LSTM (Moniz & Krueger, 2018)."""
+"""The nested LSTM (Moniz & Krueger, 2017)."""
 
 import keras
 

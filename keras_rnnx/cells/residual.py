@@ -31,6 +31,7 @@ class ResidualCell(AbstractCell):
 
     Inputs and outputs: inputs (B, D), states of the cell -> output (B, D), new states.
     Weights: those of the cell.
+    Cost per step: that of the cell, and B D additions.
     Raises:
         ValueError: when it is built, if the output of the cell is not as wide as its input.
     Reference: Y. Wu et al., Google's neural machine translation system: bridging the gap between human and machine

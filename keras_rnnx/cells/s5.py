@@ -55,6 +55,7 @@ class S5Cell(SkipCell):
         discretization: `"zoh"` or `"bilinear"`.
         dt_min, dt_max: numbers, 0 < dt_min <= dt_max.
         clip_poles: bool, whether the real part of Lambda is held below -1e-4, which keeps the system stable.
+        kernel_initializer: of B_0. Default LeCun normal.
         **kwargs: see `ProjectingCell`.
 
     Inputs and outputs: inputs (B, D), states [h_re (B, N), h_im (B, N)] -> output y (B, H), new states. At a masked

@@ -1,4 +1,4 @@
-"""The structurally constrained recurrent network (Mikolov et al., 2014)."""
+"""The structurally constrained recurrent network (Mikolov et al., 2015)."""
 
 import math
 

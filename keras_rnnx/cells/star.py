@@ -67,7 +67,7 @@ class STARCell(Cell):
 
         def start(shape, dtype):
             k, z = ops.split(self.bias_initializer(shape, dtype=dtype), 2)
-            times = keras.initializers.RandomUniform(1.0, self.t_max - 1.0)(k.shape, dtype=dtype)
+            times = keras.initializers.RandomUniform(1.0, self.t_max - 1.0, seed=self.seed)(k.shape, dtype=dtype)
             return ops.concatenate([-ops.log(times), z])
 
         self.bias = self.new_weight("bias", (width,), start)

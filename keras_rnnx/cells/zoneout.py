@@ -30,6 +30,7 @@ class ZoneoutCell(ComposedCell):
     Inputs and outputs: as the cell. A Keras cell whose output is not its first state carries it as a state in front of
         the others, `output`, which is never kept.
     Weights: those of the cell.
+    Cost per step: that of the cell, and at most 3 flops for each number of its states.
     Raises:
         ValueError: if a rate is out of range or of no state, the cell has zoneout already, or is none that can be
             stepped in the loop of another cell.

@@ -57,7 +57,7 @@ class DeepRNN(SequenceLayer):
     Raises:
         ValueError: if an argument is out of range, or `depth` contradicts a list of cells.
 
-    Reference: R. Srivastava, K. Greff and J. Schmidhuber, Highway networks, arXiv:1505.00387 (highway skips);
+    Reference: R. K. Srivastava, K. Greff and J. Schmidhuber, Highway networks, arXiv:1505.00387 (highway skips);
         A. Graves, Generating sequences with recurrent neural networks, arXiv:1308.0850 (stacks).
     """
 
