@@ -220,7 +220,7 @@ def vanilla_backward(w, x, h0, d_outputs, d_final, clip, mask):
         d["kernel"] += x[:, t].T @ da
         d["recurrent_kernel"] += states[t].T @ da
         d["bias"] += da.sum(axis=0)
-        dh = np.clip(np.where(valid, da @ w["recurrent_kernel"].T, dh), -clip, clip)
+        dh = np.where(valid, np.clip(da @ w["recurrent_kernel"].T, -clip, clip), dh)
     return [dx, dh, d["kernel"], d["recurrent_kernel"], d["bias"]]
 
 

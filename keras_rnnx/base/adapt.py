@@ -27,7 +27,8 @@ def as_cell(cell, dtype=None):
         cell = cell.cells
     if isinstance(cell, (list, tuple)):
         return StackedCells(cell, dtype=dtype)
-    if isinstance(cell, keras.layers.Layer) and hasattr(cell, "state_size"):
+    whole = isinstance(cell, keras.layers.RNN)
+    if isinstance(cell, keras.layers.Layer) and hasattr(cell, "state_size") and not whole:
         return KerasCell(cell, dtype=dtype)
     raise ValueError(
         "Expected a keras_rnnx cell, a Keras cell (a Layer with `state_size` and `call(inputs, states)`), or a list of "

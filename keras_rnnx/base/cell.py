@@ -184,7 +184,10 @@ class Cell(ProjectingCell):
 
     def add_vector(self, name, shape=None, initializer="zeros"):
         """Adds a vector that a step reads as `u.<name>`; shape (H,) unless given."""
-        weight = self.add_weight(name=name, shape=shape or (self.units,), initializer=initializer)
+        if getattr(self, name, None) is not None:
+            raise ValueError(f"Expected a name that {type(self).__name__} does not use yet. Received: vector {name!r}")
+        shape = (self.units,) if shape is None else shape
+        weight = self.add_weight(name=name, shape=shape, initializer=initializer)
         setattr(self, name, weight)
         self._vectors[name] = weight
 

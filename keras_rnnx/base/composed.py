@@ -185,7 +185,7 @@ class ComposedCell(AbstractCell):
         steps, batch = ops.shape(x)[:2]
         made = self.whole.inputs(x, how)
         flow = {
-            "x": {**made, "delta": how.intervals(x)} if self.timed else made,
+            "x": {**made, "delta": how.intervals(x, self.state_dtype)} if self.timed else made,
             "state": [ops.cast(s, self.state_dtype) for s in state],
             "weights": self.whole.weights(),
             "vectors": self.whole.vectors(),
@@ -212,7 +212,7 @@ class ComposedCell(AbstractCell):
         states = self.states_of_step(states, training, deltas)
         x = self.whole.inputs(ops.cast(inputs, self.compute_dtype))
         if self.timed:
-            x["delta"] = reading.interval(deltas, inputs, self.compute_dtype)
+            x["delta"] = reading.interval(deltas, inputs, self.state_dtype)
         multiply = reading.multiplier(self.whole.weights(), self.state_dtype)
         states = [ops.cast(s, self.state_dtype) for s in states]
         drawn = self.whole.drawn(Reading(), 1, ops.shape(inputs)[0])

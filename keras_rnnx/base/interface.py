@@ -54,15 +54,15 @@ class Reading:
             flags["cut"] = (done % self.memory[1] == 0) & (done > 0)
         return {name: flag for name, flag in flags.items() if flag is not None}
 
-    def intervals(self, x):
-        """The time since the step read before, (T, B, 1) in the dtype of x (T, B, ...); 1 where none is given."""
+    def intervals(self, x, dtype):
+        """The time since the step read before, (T, B, 1), for inputs x (T, B, ...); 1 where none is given."""
         if self.deltas is None:
-            return ops.ones((*ops.shape(x)[:2], 1), x.dtype)
+            return ops.ones((*ops.shape(x)[:2], 1), dtype)
         deltas = self.deltas
         if self.reverse:
             flags = [None if a is None else ops.transpose(a) for a in (self.mask, self.resets)]
             deltas = ops.transpose(masks.reversed_intervals(ops.transpose(deltas), *flags))
-        return ops.cast(deltas, x.dtype)[:, :, None]
+        return ops.cast(deltas, dtype)[:, :, None]
 
     def walk_over_chunks(self, **more):
         """The engine's static view where its steps are chunks, which come in the order of reading and are all kept."""

@@ -79,7 +79,8 @@ class LinearCell(ProjectingCell):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
         steps, flags = x.shape[0], how.flags(ops.shape(x)[0])
         x = self.dropped(x, how)
-        given = {"x": x, "flags": flags, **({} if how.deltas is None else {"deltas": how.intervals(x)})}
+        deltas = {} if how.deltas is None else {"deltas": how.intervals(x, self.state_dtype)}
+        given = {"x": x, "flags": flags, **deltas}
         if how.reverse:
             given = keras.tree.map_structure(lambda a: ops.flip(a, 0), given)
         flags = given["flags"]
@@ -113,6 +114,7 @@ class LinearCell(ProjectingCell):
             path.form,
             cut=flags.get("cut"),
             clip=how.clip,
+            mask=flags.get("mask"),
             compiled=path.compiled,
             save=how.training and how.memory[0] != "remat",
         )

@@ -233,6 +233,8 @@ class MatrixCell(ProjectingCell):
         written, shown = write(flow, documents), self.MEMORY.shown(*state, size=size)
         flow = {"x": written, "state": [*shown, *state], "weights": {}, "vectors": {}, "reset_state": []}
         slots = {"cut": memory.padded(flags["cut"], size)[::size]} if "cut" in flags else {}
+        if how.clip is not None and "mask" in flags:  # chunks of one step, masked by what they write
+            slots["clipped"] = flags["mask"]
         emit = len(shown) + len(state) * (how.emit == "states")
         walk = how.walk_over_chunks(emit=tuple(range(emit)), compiled=path.compiled)
         made = self.engine.run(flow, {"slots": slots, "fixed": {}}, walk)

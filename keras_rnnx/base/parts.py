@@ -160,7 +160,12 @@ class CellPart(Part):
 
         def note(x, weight, count):
             if isinstance(weight, keras.Variable):
-                (multiplied if weight.shape[0] else read)[weight.name] = weight
+                known = (multiplied if weight.shape[0] else read).setdefault(weight.name, weight)
+                if known is not weight:
+                    raise ValueError(
+                        f"Expected weights with names of their own in {type(self.cell).__name__}, which another cell "
+                        f"feeds. Received: two with the name {weight.name!r}"
+                    )
             return _zeros(x, weight, count)
 
         with _multiplying(self.cell, note), _Noting(read):

@@ -129,7 +129,7 @@ def single_step(cell, inputs, states, deltas=None):
     states = [ops.cast(s, cell.state_dtype) for s in states]
     x = {"inputs": list(cell.inputs(ops.cast(inputs, cell.compute_dtype)).values())}
     if cell.timed:
-        x["delta"] = interval(deltas, inputs, cell.compute_dtype)
+        x["delta"] = interval(deltas, inputs, cell.state_dtype)
     walk, multiply = Walk(zoneout=cell.rates), multiplier(weights_of_step(cell), cell.state_dtype)
     new = transition(cell.engine, walk, flow, {"fixed": {}}, {"x": x}, states, multiply)
     return ops.cast(cell.readout(new[0]), cell.compute_dtype), new
@@ -199,7 +199,7 @@ def _prepared(cell, x, state, how):
     steps, batch = ops.shape(x)[:2]
     inputs = {"inputs": list(cell.inputs_of_sequence(x, how).values())}
     flow = {
-        "x": {**inputs, "delta": how.intervals(x)} if cell.timed else inputs,
+        "x": {**inputs, "delta": how.intervals(x, cell.state_dtype)} if cell.timed else inputs,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
         "weights": weights_of_step(cell),
         "vectors": cell.values_of_vectors(),

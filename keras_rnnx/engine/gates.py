@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import keras
 from keras import activations, ops
 
 from keras_rnnx.engine.backends import backend
@@ -36,7 +37,9 @@ def joined(parts):
 
 
 def _add(a, b):
-    """a + b for arrays of one shape: both get the very same cotangent, which the engine then keeps once."""
+    """a + b; where they have one shape both get the very same cotangent, which the engine then keeps once."""
+    if tuple(a.shape) != tuple(b.shape):
+        return a + b
     add = backend.local_vjp(lambda pair: pair[0] + pair[1], lambda _, d: [d, d])
     return add([a, b])
 
@@ -183,6 +186,10 @@ def normalize(v, gain, kind, epsilon=1e-3):
         kind: `"layer"` or `"rms"`.
         epsilon: float > 0.
     """
+    dtype = v.dtype
+    if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):  # the sum of squares would overflow
+        v, gain = ops.cast(v, "float32"), ops.cast(gain, "float32")
     if kind == "layer":
         v = v - ops.sum(v, axis=-1, keepdims=True) / v.shape[-1]  # Keras' mean leaves float64 on torch
-    return v * ops.rsqrt(ops.sum(v * v, axis=-1, keepdims=True) / v.shape[-1] + epsilon) * gain
+    v = v * ops.rsqrt(ops.sum(v * v, axis=-1, keepdims=True) / v.shape[-1] + epsilon) * gain
+    return ops.cast(v, dtype)

@@ -18,6 +18,7 @@ import functools
 
 from keras import ops
 
+from keras_rnnx.engine import masks
 from keras_rnnx.engine.backends import backend, unrolled
 
 
@@ -44,7 +45,7 @@ class LinearEngine:
     def __init__(self):
         self._functions = {}
 
-    def run(self, a, b, start, form, cut=None, clip=None, compiled=True, save=True):
+    def run(self, a, b, start, form, cut=None, clip=None, mask=None, compiled=True, save=True):
         """All states of a linear recurrence.
 
         Args:
@@ -53,6 +54,7 @@ class LinearEngine:
             form: `("loop",)`, `("chunked", L, levels)` or `("unrolled",)`.
             cut: (T,) bool or None, the steps before which the gradient stops.
             clip: bound of the gradient entering each earlier step, or None; needs the form `("loop",)`.
+            mask: (T, B) bool or None, where not to clip.
             compiled: run as a compiled region.
             save: keep what the gradient needs.
 
@@ -60,10 +62,12 @@ class LinearEngine:
             The number (T, B, ...).
         """
         steps = ops.shape(a[0])[0]
-        slots, padded = {"a": a, "b": b, **({} if cut is None else {"cut": cut})}, None
+        flags = {"cut": cut, "mask": None if clip is None else mask}
+        flags = {name: flag for name, flag in flags.items() if flag is not None}
+        slots, padded = {"a": a, "b": b, **flags}, None
         if compiled:
             slots, padded = backend.bucket(slots)
-        data = {name: slots.pop(name) for name in ("cut",) if name in slots}
+        data = {name: slots.pop(name) for name in flags}
         states = self._function(form, clip, compiled, save)({**slots, "start": start}, data)["h"]
         return states if padded is None else [s[:steps] for s in states]
 
@@ -94,12 +98,18 @@ def _backward(form, clip, args, saved, cotangents):
         a = [ops.where(cut, ops.zeros_like(part), part) for part in a]
     after = [ops.concatenate([part[1:], part[:1]]) for part in a]  # the last step has none after it: it meets a zero
     none = [ops.zeros_like(part[0]) for part in a]
-    back = recurrence if clip is None else functools.partial(_clipped, clip)
-    g = _flipped(back(_flipped(after), _flipped(cotangents["h"]), none, form))
+    again = _flipped(after), _flipped(cotangents["h"]), none
+    if clip is None:
+        g = _flipped(recurrence(*again, form))
+    else:
+        mask = data.get("mask")
+        mask = ops.ones(ops.shape(a[0])[:2], "bool") if mask is None else mask
+        later = ops.flip(ops.concatenate([mask[1:], mask[:1]]), 0)
+        g = _flipped(_loop(*again, unrolled.scan if form[0] == "unrolled" else backend.scan, clip, later))
     before = [ops.concatenate([s[None], part[:-1]]) for s, part in zip(flow["start"], h, strict=True)]
     start = times([part[0] for part in a], [part[0] for part in g])
     if clip is not None:
-        start = [ops.clip(part, -clip, clip) for part in start]
+        start = _clipped(start, clip, mask[0])
     return ({"a": times(g, conjugate(before)), "b": g, "start": start},)
 
 
@@ -115,19 +125,22 @@ def recurrence(a, b, start, form):
     return _loop(a, b, start, unrolled.scan if kind == "unrolled" else backend.scan)
 
 
-def _loop(a, b, start, scan, bound=None):
+def _loop(a, b, start, scan, bound=None, mask=None):
+    """The recurrence step by step; with a bound what is kept of the state is clipped where the mask is true."""
+
     def body(h, slot):
         kept = times(slot["a"], h)
-        kept = kept if bound is None else [ops.clip(part, -bound, bound) for part in kept]
+        kept = kept if bound is None else _clipped(kept, bound, slot["mask"])
         h = plus(kept, slot["b"])
         return h, h
 
-    return scan(body, list(start), {"a": a, "b": b})[1]
+    slots = {"a": a, "b": b, **({} if mask is None else {"mask": mask})}
+    return scan(body, list(start), slots)[1]
 
 
-def _clipped(bound, a, b, start, form):
-    """The recurrence with what is kept of the state clipped at each step; a loop."""
-    return _loop(a, b, start, unrolled.scan if form[0] == "unrolled" else backend.scan, bound)
+def _clipped(number, bound, mask):
+    """A number (B, ...) with its parts in [-bound, bound] where the mask (B,) is true."""
+    return [ops.where(masks.rows(mask, part), ops.clip(part, -bound, bound), part) for part in number]
 
 
 def _chunked(a, b, start, size, levels):

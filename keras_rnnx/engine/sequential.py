@@ -103,6 +103,8 @@ class Engine:
         padded = bool(walk.remat)
         slots = {"x": flow["x"], "slots": data["slots"]}
         data = dict(data)
+        if walk.remat and isinstance(steps, int):
+            walk = dataclasses.replace(walk, remat=min(walk.remat, steps))
         if walk.remat:
             slots = _whole_segments(slots, steps, walk)
         elif walk.compiled and not walk.unroll:
@@ -128,17 +130,20 @@ class Engine:
 
 
 def _whole_segments(slots, steps, walk):
-    """Pads time to a multiple of the segment with masked steps."""
+    """Pads time to a multiple of the segment with masked steps, whose inputs are those of the last one."""
     lead = ops.shape(tree.flatten(slots["x"])[0])[: 3 if walk.lanes else 2]
     mask = slots["slots"].get("mask")
     mask = ops.ones(lead, "bool") if mask is None else mask
-    slots = {**slots, "slots": {**slots["slots"], "mask": mask, "real": ops.ones((steps,), "bool")}}
     extra = -steps % walk.remat
 
-    def pad(a):
+    def zeros(a):
         return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
 
-    return tree.map_structure(pad, slots)
+    def last(a):
+        return ops.concatenate([a, a[-1:] + ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
+
+    flags = tree.map_structure(zeros, {**slots["slots"], "mask": mask})
+    return {"x": tree.map_structure(last, slots["x"]), "slots": flags}
 
 
 def _segments(slots, size):
@@ -246,12 +251,15 @@ def _backward(engine, walk, args, saved, cotangents):
         _, saved = _forward_segment(engine, walk, flow, data, part["slots"], part["start"], save=True)
         carry, dx, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
         dweights = _weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-        return (carry, tree.map_structure(operator.add, total, dweights)), dx
+        total = tree.map_structure(lambda a, b: a + ops.cast(b, a.dtype), total, dweights)
+        return (carry, total), dx
 
     parts = {"slots": slots, "emit": cotangents["emit"]}
     parts = {**_segments(parts, walk.remat), "start": saved["start"]}
-    total = tree.map_structure(ops.zeros_like, flow["weights"])
+    dtype = flow["state"][0].dtype  # wide enough for a sum over many segments
+    total = tree.map_structure(lambda w: ops.zeros_like(w, dtype=dtype), flow["weights"])
     (carry, dweights), dx = walk.back.scan(segment, (carry, total), parts)
+    dweights = tree.map_structure(lambda d, w: ops.cast(d, w.dtype), dweights, flow["weights"])
     return {**carry, "x": _joined(dx), "weights": dweights}
 
 
@@ -294,8 +302,11 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
         d = pull(dstate)
         before = d["state"]
         if walk.clip is not None:
-            real = slot["data"].get("real", True)
-            before = [ops.where(real, ops.clip(b, -walk.clip, walk.clip), b) for b in before]
+            clipped = [ops.clip(b, -walk.clip, walk.clip) for b in before]
+            # Not where a masked step hands on what it gets, or the amount of padding would be felt.
+            mask = slot["data"].get("clipped", slot["data"].get("mask"))
+            pairs = zip(clipped, before, strict=True)
+            before = clipped if mask is None else [ops.where(masks.rows(mask, c), c, b) for c, b in pairs]
         if "cut" in slot["data"]:
             before = [ops.where(slot["data"]["cut"], ops.zeros_like(b), b) for b in before]
         new_carry = {

@@ -51,7 +51,8 @@ def truncated(shifts, cut, mask=None, resets=None):
         mask, resets: as in `window`.
     """
     parts = ops.cumsum(ops.cast(cut, "int32"))[:, None, None] + ops.zeros_like(shifts[0][..., :1], dtype="int32")
-    owners, _ = window(parts, ops.zeros_like(parts[: len(shifts) - 1]), mask, resets)
+    none = ops.zeros((len(shifts) - 1, *ops.shape(parts)[1:]), "int32")
+    owners, _ = window(parts, none, mask, resets)
     return [
         ops.where(owner == parts, shift, ops.stop_gradient(shift)) for owner, shift in zip(owners, shifts, strict=True)
     ]

@@ -44,7 +44,8 @@ class Bidirectional(SequenceLayer):
                 raise ValueError(f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}")
         super().__init__(**{name: getattr(layer, name) for name in LAYER_ARGUMENTS}, **kwargs)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
-        self.layer = layer
+        # A built layer would stay tracked with weights that nothing reads.
+        self.layer = layer = arguments.copy_of(layer, layer.name) if layer.built else layer
         self.forward_layer = arguments.copy_of(layer, f"forward_{layer.name}")
         if backward_layer is None:
             name = f"backward_{layer.name}"
@@ -54,6 +55,7 @@ class Bidirectional(SequenceLayer):
         self.given_backward_layer = backward_layer
         self._check_pair()
         self.initial_weights = weights
+        self.freeze(*self._directions)
 
     def _check_pair(self):
         names = ("return_sequences", "return_state", "return_all_states", "stateful")
@@ -152,6 +154,9 @@ class Bidirectional(SequenceLayer):
             direction.results(result, valid, aligned=True)
             for direction, (result, valid) in zip(self._directions, pairs, strict=True)
         ]
+        for direction, (output, *_) in zip(self._directions, results, strict=True):
+            if direction.activity_regularizer is not None:
+                direction.add_loss(direction.activity_regularizer(output))
         return self._flat(*results, self._merge), pairs[0][1]
 
     @property

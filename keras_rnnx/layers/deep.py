@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
-from keras_rnnx.base.interface import as_shape
+from keras_rnnx.base.interface import Reading, as_shape
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN
@@ -52,7 +52,7 @@ class DeepRNN(SequenceLayer):
         recurrent_clip: see `RNN`.
 
     Call: as `RNN`. States are lists with one entry for each level: its list of states (forward, then backward, where
-        bidirectional). Without `return_sequences` a skip of the last level takes its input at the last valid step.
+        bidirectional). At a masked step a skip repeats its input of the last valid step, zero before any.
 
     Raises:
         ValueError: if an argument is out of range, or `depth` contradicts a list of cells.
@@ -80,6 +80,9 @@ class DeepRNN(SequenceLayer):
                 f"Expected `depth` to be None or {len(cells)} with a list of {len(cells)} cells. "
                 f"Received: depth={depth!r}"
             )
+        if cells is None:
+            as_cell(cell)  # raises where it is none
+            cell = arguments.copy_of(cell, cell.name) if cell.built else cell
         self.cell = cell
         depth = (1 if cells is None else len(cells)) if depth is None else depth
         self.depth = arguments.positive("depth", depth)
@@ -92,9 +95,10 @@ class DeepRNN(SequenceLayer):
             raise ValueError("Expected go_backwards=False with bidirectional=True. Received: both True")
         copies = cells or [arguments.copy_of(cell, f"{cell.name}_{n}", 2 * n) for n in range(self.depth)]
         self.levels = [self._level(c, n) for n, c in enumerate(copies)]
-        self._gates = []
+        self._gates = []  # of highways, in the order of the levels that have one
         if self.dropout:
             self.between = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.dtype_policy)
+        self.freeze(*self.levels)
 
     def _level(self, cell, n):
         last = n + 1 == self.depth
@@ -125,6 +129,7 @@ class DeepRNN(SequenceLayer):
                     dtype=self.dtype_policy,
                     name=f"highway_{n}",
                 )
+                self.freeze(gate)
                 gate.build((*lead, *[None] * (len(made) - 1), made[axis]))
                 self._gates.append(gate)
             shape = self._side_by_side([shape, made]) if self.residual == "dense" else made
@@ -215,43 +220,67 @@ class DeepRNN(SequenceLayer):
         given = dataclasses.replace(given, mask=mask, lengths=None)
         untimed = dataclasses.replace(given, deltas=None)
         a, gates = ops.cast(sequences, self.compute_dtype), iter(self._gates)
-        every, final = [], []
+        if self.residual:
+            a = self._held(a, given)
+        before = ops.zeros_like(a[:, 0])  # what a walk backwards holds before the first step that it reads
+        every, starts, final = [], [], []
         states = self._states_of_levels(initial_state)
         for n, (level, state) in enumerate(zip(self.levels, states, strict=True)):
             below = self.between(a, training=given.training) if n and self.dropout else a
-            y, all_states, last = self._read(level, below, state, given if level.timed else untimed)
+            y, all_states, last, start = self._read(level, below, state, given if level.timed else untimed)
             every.append(all_states)
             final.append(last)
             if n + 1 == self.depth and not self.return_sequences and self.residual:
-                a = _last_read(a, mask, self.go_backwards)
-            a = self._joined(a, y, gates, self._fits[n])
+                a = a[:, 0] if self.go_backwards else a[:, -1]
+            fits = self._fits[n]
+            gate = next(gates) if self.residual == "highway" and fits else None
+            a = self._joined(a, y, gate, fits)
+            start = start or [None] * (1 + len(last))
+            starts.append(start[1:])
+            before = None if start[0] is None else self._joined(before, ops.cast(start[0], a.dtype), gate, fits)
         if self.return_sequences:
-            a = self._finished(a, mask)
+            a = self._finished(a, mask, before)
         results = [a]
         if self.return_all_states:
-            results += [[self._turned(s, mask) for s in states] for states in every]
+            results += [
+                [self._turned(s, mask, start) for s, start in zip(*level, strict=True)]
+                for level in zip(every, starts, strict=True)
+            ]
         results += final if self.return_state else []
         return results, mask
 
+    def _held(self, a, given):
+        """a (B, T, ...) in which a masked step repeats the last one read in its document, zero before any."""
+        if given.mask is None:
+            return a
+        resets = None if given.resets is None else ops.transpose(ops.cast(given.resets, "bool"))
+        how = Reading(mask=ops.transpose(given.mask), resets=resets, reverse=self.go_backwards)
+        a, flags = ops.swapaxes(a, 0, 1), how.flags(ops.shape(a)[1])
+        if self.go_backwards:
+            a, flags = tree.map_structure(lambda one: ops.flip(one, 0), (a, flags))
+        a = masks.last_read(a, flags["mask"], flags.get("reset"))
+        return ops.swapaxes(ops.flip(a, 0) if self.go_backwards else a, 0, 1)
+
     def _read(self, level, x, state, given):
-        """One level: its output, its states at every step and its final states, aligned to time."""
+        """One level: its output, its states at every step and its final states, aligned to time, and `Result.start`."""
         if self.bidirectional:
-            y, *rest = level.respond(x, state, given)[0]
+            (y, *rest), start = level.respond(x, state, given)[0], None
             halves = [rest[: len(rest) // 2], rest[len(rest) // 2 :]]
         else:
-            y, *rest = level.results(*level.walk(x, state, given), aligned=True)
+            result, mask = level.walk(x, state, given)
+            (y, *rest), start = level.results(result, mask, aligned=True), result.start
             halves = [rest]
         halves = [tree.flatten(half) for half in halves]
         cut = [len(half) // 2 if self.return_all_states else 0 for half in halves]
         every = [s for half, c in zip(halves, cut, strict=True) for s in half[:c]]
         final = [s for half, c in zip(halves, cut, strict=True) for s in half[c:]]
-        return y, every, final
+        return y, every, final, start
 
-    def _turned(self, a, mask):
-        return masks.reorder(a, mask) if self.go_backwards else a
+    def _turned(self, a, mask, start):
+        return masks.reorder(a, mask, start) if self.go_backwards else a
 
-    def _finished(self, a, mask):
-        a = self._turned(a, mask)
+    def _finished(self, a, mask, start):
+        a = self._turned(a, mask, start)
         if self.zero_output_for_mask and mask is not None:
             a = ops.where(masks.rows(mask, a), a, ops.zeros_like(a))
         return a
@@ -276,7 +305,7 @@ class DeepRNN(SequenceLayer):
 
     reset_states = reset_state
 
-    def _joined(self, a, y, gates, fits):
+    def _joined(self, a, y, gate, fits):
         """a of the next level from that of this one and its output."""
         axis = self.features_axis
         if self.residual == "dense":
@@ -285,17 +314,5 @@ class DeepRNN(SequenceLayer):
             return y
         if self.residual == "sum":
             return a + y
-        s = ops.moveaxis(next(gates)(ops.moveaxis(a, axis, -1)), -1, axis)
+        s = ops.moveaxis(gate(ops.moveaxis(a, axis, -1)), -1, axis)
         return s * y + (1 - s) * a
-
-
-def _last_read(a, mask, go_backwards):
-    """a (B, T, ...) at the last step that is read of each row."""
-    if mask is None:
-        return a[:, 0] if go_backwards else a[:, -1]
-    flags = ops.cast(mask, "int32")
-    if go_backwards:
-        last = ops.argmax(flags, axis=1)
-    else:
-        last = ops.shape(mask)[1] - 1 - ops.argmax(ops.flip(flags, axis=1), axis=1)
-    return ops.take_along_axis(a, masks.rows(ops.cast(last, "int32"), a), axis=1)[:, 0]

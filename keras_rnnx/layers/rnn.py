@@ -1,5 +1,6 @@
 """The layer contract, once: `RNN` walks any cell; `CellLayer` is an `RNN` that makes its own cell."""
 
+import functools
 import inspect
 
 import keras
@@ -59,6 +60,7 @@ class RNN(StatefulLayer):
     def __init__(self, cell, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.cell = as_cell(cell, self.dtype_policy)
+        self.freeze(self.cell)
 
     # ---- Keras ----
 
@@ -101,7 +103,7 @@ class RNN(StatefulLayer):
         masks.checked_shape("resets", kwargs.get("resets"), shape)
         self.checked_deltas(kwargs.get("deltas"), shape)
         self._checked_state(initial_state, shape[0])
-        if self.stateful and initial_state is None:
+        if self.stateful:
             self.known_batch(shape[0])
         dtype, state_dtype = self.compute_dtype, self.cell.state_dtype
         lead = shape[:2] if self.return_sequences else shape[:1]
@@ -151,6 +153,9 @@ class RNN(StatefulLayer):
         resets = masks.checked("resets", given.resets, static)
         deltas = self.checked_deltas(given.deltas, static)
         state = self._start(initial_state, batch, static[0])
+        if mask is not None:  # whatever stands at masked steps: it must not reach a gradient, times zero
+            sequences = tree.map_structure(functools.partial(_quiet, mask), sequences)
+            deltas = None if deltas is None else ops.where(mask, deltas, ops.ones_like(deltas))
         x = tree.map_structure(self._time_major, sequences)
         return x, state, self._reading(mask, resets, deltas, given.training), mask
 
@@ -182,7 +187,7 @@ class RNN(StatefulLayer):
 
     def _time_major(self, a):
         is_float = keras.backend.is_float_dtype(a.dtype)
-        a = ops.cast(a, self.compute_dtype) if is_float or self.cell.casts_inputs else a
+        a = ops.cast(a, self.cell.compute_dtype) if is_float or self.cell.casts_inputs else a
         return ops.swapaxes(a, 0, 1)
 
     def results(self, result, mask, aligned=False):
@@ -251,16 +256,23 @@ class RNN(StatefulLayer):
 
     def _start(self, initial_state, batch, static_batch):
         given = self._checked_state(initial_state, static_batch)
+        if self.stateful:
+            self.known_batch(static_batch)
         if given is not None:
             return given
         if self.stateful:
-            return self.kept_state(batch, static_batch)
+            return self.kept_state(batch)
         return tree.flatten(self.cell.get_initial_state(batch_size=batch))
 
     def get_initial_state(self, batch_size):
         """The cell's own initial state, as a list."""
         state = self.cell.get_initial_state(batch_size=batch_size)
         return list(state) if isinstance(state, (list, tuple)) else [state]
+
+
+def _quiet(mask, a):
+    """a (B, T, ...) with zeros at masked steps."""
+    return ops.where(masks.rows(mask, a), a, ops.zeros_like(a))
 
 
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")

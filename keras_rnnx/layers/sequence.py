@@ -102,6 +102,17 @@ class SequenceLayer(keras.layers.Layer):
             results = [*(self._attach_mask([y, mask]) for y in results[:outputs]), *results[outputs:]]
         return tuple(results) if len(results) > 1 else results[0]
 
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        """The shapes of the results."""
+        del initial_state_shape
+        made = tree.map_shape_structure(lambda s: keras.KerasTensor(s, self.compute_dtype), sequences_shape)
+        return tree.map_structure(lambda spec: tuple(spec.shape), self.compute_output_spec(made))
+
+    def freeze(self, *inner):
+        """Freezes layers inside a frozen one: Keras does so only where `trainable` is set after they are made."""
+        for layer in inner if not self.trainable else ():
+            layer.trainable = False
+
     @property
     def timed(self):
         """Whether a cell reads the time between steps."""

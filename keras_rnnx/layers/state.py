@@ -52,10 +52,9 @@ class StatefulLayer(SequenceLayer):
                 "call the layer once on a batch. Received: an unknown batch size"
             )
 
-    def kept_state(self, batch, static_batch):
+    def kept_state(self, batch):
         """The kept states of the first `batch` rows."""
-        self.known_batch(static_batch)
-        same = isinstance(static_batch, int) and static_batch == self._kept[0].shape[0]
+        same = isinstance(batch, int) and batch == self._kept[0].shape[0]
         return [v.value if same else v.value[:batch] for v in self._kept]
 
     def _make(self, batch):
@@ -97,8 +96,16 @@ class StatefulLayer(SequenceLayer):
 
         Args:
             states: a list of arrays, one for each state. Default: the layer's own initial state.
+
+        Raises:
+            ValueError: if `states` do not fit, or the layer keeps none yet.
         """
         if not self._kept:
+            if states is not None:
+                raise ValueError(
+                    f"Expected the layer {self.name!r} to be stateful and to have met a batch before `reset_state` is "
+                    "given states. Received: states for a layer that keeps none"
+                )
             return
         if states is None:
             states = self.get_initial_state(self._kept[0].shape[0])

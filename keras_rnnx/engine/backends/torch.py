@@ -96,7 +96,8 @@ def custom_vjp(primal, forward, backward, save):
             def forward(ctx, *flat):
                 ctx.args = tree.pack_sequence_as(args, flat)
                 outputs, ctx.saved = forward(*ctx.args)
-                structure["outputs"] = outputs
+                # Without tensors: they would hold their own gradient function, a cycle that is never freed.
+                structure["outputs"] = tree.map_structure(lambda _: 0, outputs)
                 return tuple(tree.flatten(outputs))
 
             @staticmethod

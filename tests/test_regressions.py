@@ -1,0 +1,345 @@
+"""Faults that were found by trying to break the layers, each by the name of what went wrong."""
+
+import functools
+import gc
+
+import keras
+import numpy as np
+import pytest
+from cases import BACKEND, FLOAT, array, gradients, outcome, tensor
+from keras import ops
+
+import keras_rnnx
+
+pytestmark = [pytest.mark.every_backend, pytest.mark.core]
+
+B, T, D, H = 2, 5, 3, 4
+# One padded on the left, one with a hole, one empty.
+MASK = np.array([[0, 1, 1, 1, 1], [1, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
+
+
+def test_a_frozen_layer_is_frozen_after_loading_and_cloning(tmp_path):
+    layers = [
+        keras_rnnx.Bidirectional(keras_rnnx.LSTM(H, return_sequences=True)),
+        keras_rnnx.DeepRNN(keras_rnnx.GRUCell(H), 2, residual="highway", return_sequences=True),
+        keras_rnnx.LSTM(H),
+    ]
+    model = keras.Sequential([keras.Input((T, 2 * H)), *layers, keras.layers.Dense(1)])
+    for layer in layers:
+        layer.trainable = False
+    model.save(tmp_path / "model.keras")
+    for other in (keras.saving.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+        assert [w.name for w in other.trainable_weights] == ["kernel", "bias"]
+
+
+@pytest.mark.parametrize("make", [lambda: keras_rnnx.LSTM(H), lambda: keras_rnnx.Bidirectional(keras_rnnx.GRU(H))])
+def test_time_distributed(make, rng):
+    x = np.float32(rng.normal(size=(B, 3, T, D)))
+    layer = make()
+    y = keras.layers.TimeDistributed(layer)(x)
+    np.testing.assert_allclose(array(y)[:, 1], array(layer(x[:, 1])), rtol=0, atol=1e-6)
+    assert layer.compute_output_shape((None, T, D)) == (None, *y.shape[2:])
+
+
+def test_shapes_of_several_results():
+    layer = keras_rnnx.DeepRNN(keras_rnnx.LSTMCell(H), 2, return_sequences=True, return_state=True)
+    layer.build((None, T, D))
+    state = [(None, H), (None, H)]
+    assert layer.compute_output_shape((None, T, D)) == ((None, T, H), state, state)
+
+
+def test_a_copy_of_what_is_built_is_unbuilt():
+    cell, layer = keras_rnnx.LSTMCell(H), keras_rnnx.LSTM(H)
+    keras_rnnx.RNN(cell).build((None, T, D))
+    layer.build((None, T, D))
+    deep, both = keras_rnnx.DeepRNN(cell, 2), keras_rnnx.Bidirectional(layer)
+    deep.build((None, T, H))
+    both.build((None, T, 7))
+    assert len(deep.weights) == len(both.weights) == 6 and both.forward_layer.cell.features == 7
+
+
+@pytest.mark.parametrize("residual", [None, "sum", "highway", "dense"])
+def test_a_stack_read_backwards_starts_from_its_initial_state(residual, rng):
+    """The outputs before the first step that is read are those of the initial states, at every level."""
+    layer = keras_rnnx.DeepRNN(
+        keras_rnnx.GRUCell(D), 1, residual=residual, go_backwards=True, return_sequences=True, dtype=FLOAT
+    )
+    x, state = rng.normal(size=(3, T, D)), rng.normal(size=(3, D))
+    y = array(layer(tensor(x), mask=tensor(MASK, "bool"), initial_state=[[tensor(state)]]))
+    h = {"dense": np.concatenate([0 * state, state], 1)}.get(residual, state)
+    if residual == "highway":
+        h = h / (1 + np.exp(1.0))  # the gate of a zero input starts at sigmoid(-1)
+    np.testing.assert_allclose(y[0, 0], h[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(y[2], np.tile(h[2], (T, 1)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("residual", ["sum", "highway", "dense"])
+@pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
+def test_skips_of_a_stack_do_not_read_padding(residual, backwards, rng):
+    options = {"residual": residual, "go_backwards": backwards, "dtype": FLOAT}
+    layer = keras_rnnx.DeepRNN(keras_rnnx.GRUCell(D), 2, return_sequences=True, **options)
+    last = keras_rnnx.DeepRNN(keras_rnnx.GRUCell(D), 2, **options)
+    x = rng.normal(size=(3, T, D))
+    other = np.where(MASK[:, :, None], x, np.nan)
+    y, same = (array(layer(tensor(a), mask=tensor(MASK, "bool"))) for a in (x, other))
+    np.testing.assert_array_equal(y, same)
+    np.testing.assert_allclose(y[1, 2], y[1, 1], rtol=0, atol=0)  # a masked step repeats the last output
+    last.build(x.shape)
+    last.set_weights(layer.get_weights())
+    np.testing.assert_allclose(array(last(tensor(other), mask=tensor(MASK, "bool"))), y[:, -1], rtol=0, atol=1e-12)
+
+
+def test_a_stateful_layer_that_is_given_states():
+    layer = keras_rnnx.GRU(H, stateful=True)
+    layer(np.ones((1, T, D), "float32"))
+    layer(np.ones((B, T, D), "float32"), initial_state=np.ones((B, H), "float32"))
+    assert layer.states[0].shape == (B, H)
+    with pytest.raises(ValueError, match="batch"):
+        keras_rnnx.GRU(H, stateful=True)(keras.Input((T, D)), initial_state=keras.Input((H,)))
+    with pytest.raises(ValueError, match="reset_state"):
+        keras_rnnx.GRU(H, stateful=True).reset_state([np.ones((B, H))])
+
+
+def test_activity_regularizers_of_the_directions(rng):
+    both = keras_rnnx.Bidirectional(keras_rnnx.LSTM(H, activity_regularizer=keras.regularizers.L2(1.0)), None)
+    forward, backward = outcome(both(np.float32(rng.normal(size=(B, T, D)))))
+    total = sum(float(array(loss)) for loss in both.losses)
+    assert len(both.losses) == 2 and total == pytest.approx((forward**2).sum() + (backward**2).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [keras_rnnx.RNN, lambda cell, **more: keras_rnnx.DeepRNN(cell, 2, **more)])
+def test_a_dtype_of_the_layer_alone(make, rng):
+    y = make(keras_rnnx.GRUCell(H), dtype="mixed_bfloat16")(np.float32(rng.normal(size=(B, T, D))))
+    assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
+    assert np.isfinite(array(ops.cast(y, "float32"))).all()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclass(keras_rnnx.LSTM):
+    def __init__(self, units, extra=1, **kwargs):
+        super().__init__(units, **kwargs)
+        self._extra = extra
+
+    def get_config(self):
+        return {**super().get_config(), "extra": self._extra}
+
+
+def test_a_subclass_with_an_argument_of_its_own():
+    again = Subclass.from_config(Subclass(H, extra=3).get_config())
+    assert again.get_config()["extra"] == 3 and again.units == H
+
+
+def test_numbers_of_numpy_are_numbers():
+    layer = keras_rnnx.LSTM(np.int64(H), dropout=np.float32(0.25))
+    assert layer.get_config()["units"] == H and layer.get_config()["dropout"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras_rnnx.RNN(keras.layers.LSTM(H)),
+        lambda: keras_rnnx.DeepRNN("lstm", 2),
+        lambda: keras_rnnx.DeepRNN(None),
+        lambda: keras_rnnx.DeepRNN(keras_rnnx.LSTMCell),
+    ],
+)
+def test_what_is_no_cell(make):
+    with pytest.raises(ValueError, match="cell"):
+        make()
+
+
+# ---- the engine ----
+
+
+@keras.saving.register_keras_serializable("tests")
+class Narrow(keras_rnnx.Cell):
+    """A gate of one unit, added to a gate of H."""
+
+    GATES, STATES = "f n", "h"
+
+    def inputs(self, x):
+        gates = super().inputs(x)
+        return {"f": gates["f"][..., :1], "n": gates["n"]}
+
+    def step(self, x, u, h):
+        z = (x + u(h)) if self.sums else keras_rnnx_gates(x, u(h))
+        f = ops.sigmoid(z.f)
+        return (1 - f) * h + f * ops.tanh(z.n)
+
+    sums = True
+
+
+def keras_rnnx_gates(x, r):
+    """The sum of the gates one by one."""
+    return type(x)([x.f + r.f, x.n + r.n], x.names)
+
+
+class OneByOne(Narrow):
+    sums = False
+
+
+def test_gates_of_other_widths_are_added_with_their_gradient(rng):
+    x, found = tensor(rng.normal(size=(B, T, D))), []
+    weights = None
+    for cell in (Narrow, OneByOne):
+        layer = keras_rnnx.RNN(cell(H, dtype=FLOAT), dtype=FLOAT)
+        layer.build(x.shape)
+        weights = weights or [rng.normal(size=w.shape) for w in layer.weights]
+        layer.set_weights(weights)
+        found.append(gradients(lambda x, layer=layer: ops.sum(layer(x, training=True)), [x], layer.trainable_weights))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Rate(keras_rnnx.Cell):
+    """Divides by the time."""
+
+    GATES, TIMED = "h", True
+
+    def step(self, x, u, h):
+        return ops.tanh(x.h + u.h(h)) / u.delta
+
+
+LAYERS = {
+    "lstm": lambda: keras_rnnx.LSTM(H, dtype=FLOAT),
+    "timed": lambda: keras_rnnx.RNN(Rate(H, dtype=FLOAT), dtype=FLOAT),
+    "linear": lambda: keras_rnnx.MinGRU(H, dtype=FLOAT),
+    "matrix": lambda: keras_rnnx.GLA(H, dtype=FLOAT),
+    "composed": lambda: keras_rnnx.RNN(keras_rnnx.ResidualCell(keras_rnnx.LSTMCell(D, dtype=FLOAT)), dtype=FLOAT),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_stands_at_masked_steps_reaches_no_gradient(name, rng):
+    layer, mask = LAYERS[name](), MASK[1:2]
+    x, deltas = rng.normal(size=(1, T, D)), rng.exponential(size=(1, T)) + 0.1
+    found = []
+    for fill in (0.5, np.nan):
+        a, d = np.where(mask[:, :, None], x, fill), np.where(mask, deltas, fill)
+        call = {"mask": tensor(mask, "bool"), "training": True, **({"deltas": tensor(d)} if name == "timed" else {})}
+        layer(tensor(a), **call)
+        loss = functools.partial(lambda call, x: ops.sum(layer(x, **call) ** 2), call)
+        found.append(gradients(loss, [tensor(a)], layer.trainable_weights))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
+        assert np.isfinite(one).all()
+    assert not found[0][0][~mask].any() and found[0][0][mask].any()
+
+
+@pytest.mark.parametrize("k", [2, 2000])
+def test_segments_that_do_not_divide_the_length_divide_by_no_zero(k, rng):
+    x, found = tensor(rng.normal(size=(B, T, D))), []
+    weights = None
+    for memory in ("store", ("remat", k)):
+        layer = keras_rnnx.RNN(Rate(H, dtype=FLOAT), memory=memory, dtype=FLOAT)
+        layer.build(x.shape)
+        weights = weights or layer.get_weights()
+        layer.set_weights(weights)
+        found.append(gradients(lambda x, layer=layer: ops.sum(layer(x, training=True)), [x], layer.trainable_weights))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_remat_sums_in_single_precision():
+    """599 ones, one at a time; a sum in bfloat16 ends at 256."""
+    x = tensor(np.ones((1, 600, 1)), "float32")
+    layer = keras_rnnx.VanillaRNN(1, "linear", memory=("remat", 1), return_sequences=True, dtype="mixed_bfloat16")
+    layer.build(x.shape)
+    layer.set_weights([np.ones((1, 1)), np.zeros((1, 1)), np.zeros(1)])
+    kernel = layer.cell.recurrent_kernel
+    found = gradients(lambda x: ops.sum(ops.cast(layer(x, training=True), "float32")), [x], [kernel])[1]
+    assert float(found[0, 0]) == pytest.approx(599, rel=0.01)
+
+
+def test_normalization_of_large_inputs_in_half_precision(rng):
+    x = np.float32(rng.normal(size=(B, T, 64)) * 100)
+    layer = keras_rnnx.LSTM(256, normalization="layer", dtype="mixed_float16")
+    wide = keras_rnnx.LSTM(256, normalization="layer")
+    y = np.float32(array(ops.cast(layer(x), "float32")))
+    wide.build(x.shape)
+    wide.set_weights(layer.get_weights())
+    np.testing.assert_allclose(y, array(wide(x)), rtol=0, atol=0.02)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Clock(keras_rnnx.Cell):
+    """Adds up the time."""
+
+    GATES, TIMED = "h", True
+
+    def step(self, x, u, h):
+        return h + u.delta + 0 * x.h
+
+
+def test_times_keep_their_digits_in_half_precision():
+    layer = keras_rnnx.RNN(Clock(1, dtype="mixed_float16"), return_state=True, dtype="mixed_float16")
+    deltas = np.array([[1e5, 1001.0, 0.5]], "float32")
+    state = layer(np.ones((1, 3, 1), "float32"), deltas=deltas)[1]
+    assert float(array(state)[0, 0]) == 101001.5
+
+
+@pytest.mark.parametrize("make", [keras_rnnx.LSTM, keras_rnnx.MinGRU, keras_rnnx.RetNet])
+def test_clipping_does_not_feel_padding(make, rng):
+    layer = make(H, recurrent_clip=0.01, dtype=FLOAT)
+    x = rng.normal(size=(B, T, D))
+    long = np.concatenate([x, np.zeros((B, 3, D))], axis=1)
+    mask = np.arange(T + 3)[None] < np.full((B, 1), T)
+    layer.build(x.shape)
+    short, padded = (
+        gradients(lambda x, call=call: ops.sum(layer(x, training=True, **call)), [tensor(a)], layer.trainable_weights)
+        for a, call in ((x, {}), (long, {"mask": tensor(mask, "bool")}))
+    )
+    for one, other in zip(short[1:], padded[1:], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
+
+
+def test_a_window_longer_than_a_truncated_sequence(rng):
+    layer = keras_rnnx.QRNN(H, window=4, memory=("tbptt", 2))
+    assert np.isfinite(array(layer(np.float32(rng.normal(size=(B, 2, D))), training=True))).all()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Twice(keras_rnnx.Cell):
+    """Two weights of one name."""
+
+    GATES = "h"
+
+    def build_own(self, width):
+        super().build_own(width)
+        self.one, self.other = (self.add_weight(name="w", shape=(self.features, self.units)) for _ in range(2))
+
+    def inputs(self, x):
+        return {"h": self.times(x, self.one) - self.times(x, self.other)}
+
+    def step(self, x, u, h):
+        return ops.tanh(x.h + u.h(h))
+
+
+def test_a_fed_cell_with_two_weights_of_one_name():
+    cell = keras_rnnx.FastSlowCell([keras_rnnx.LSTMCell(H), keras_rnnx.LSTMCell(H)], Twice(H))
+    with pytest.raises(ValueError, match="names of their own"):
+        keras_rnnx.RNN(cell).build((None, T, D))
+
+
+def test_vectors_with_names_that_are_taken():
+    class Taken(Clock):
+        VECTORS = "rates"
+
+    with pytest.raises(ValueError, match="rates"):
+        keras_rnnx.RNN(Taken(H)).build((None, T, D))
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch's functions are classes of their own")
+def test_training_steps_are_freed(rng):
+    import torch
+
+    layer = keras_rnnx.RNN(keras_rnnx.MGUCell(H))
+    x = tensor(rng.normal(size=(B, T, D)), "float32")
+    layer(x)
+    held = []
+    for _ in range(4):
+        ops.sum(layer(x, training=True)).backward()
+        gc.collect()
+        held.append(sum(torch.is_tensor(o) for o in gc.get_objects()))
+    assert held[3] <= held[2] <= held[1]
