@@ -258,6 +258,15 @@ def randomized(layer, rng):
     return layer
 
 
+def last_read(x, mask, backwards=False):
+    """x (B, T, ...), in which a masked step repeats the last one read, zero before any."""
+    found, now = np.zeros_like(x), np.zeros_like(x[:, 0])
+    for t in range(x.shape[1])[:: -1 if backwards else 1]:
+        now = np.where(mask[:, t].reshape(-1, *[1] * (x.ndim - 2)), x[:, t], now)
+        found[:, t] = now
+    return found
+
+
 def weights_of(layer):
     """The weights in float64, by name."""
     return {w.name: np.asarray(array(w), np.float64) for w in layer.weights}

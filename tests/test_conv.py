@@ -20,6 +20,7 @@ from cases import (
     array,
     few,
     gradients,
+    last_read,
     outcome,
     randomized,
     tensor,
@@ -435,7 +436,7 @@ def test_stack(residual, form, rng):
     randomized(stack, rng)
     y, *states = outcome(stack(tensor(x), mask=tensor(MASK, "bool")))
     assert tuple(spec[0].shape) == (B, None, *y.shape[2:])
-    a, wanted = x, []
+    a, wanted = last_read(x, MASK) if residual else x, []
     for n, level in enumerate(stack.levels):
         made, *final = outcome(level(tensor(a), mask=tensor(MASK, "bool")))
         wanted += final

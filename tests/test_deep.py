@@ -14,6 +14,7 @@ from cases import (
     SINGLE,
     array,
     gradients,
+    last_read,
     outcome,
     randomized,
     tensor,
@@ -44,22 +45,12 @@ def gates_of(layer):
     return list(zip(own[0::2], own[1::2], strict=True))
 
 
-def held(x, mask, backwards):
-    """x, in which a masked step repeats the last one read, zero before any."""
-    if mask is None:
-        return x
-    found, now = np.zeros_like(x), np.zeros_like(x[:, 0])
-    for t in range(x.shape[1])[:: -1 if backwards else 1]:
-        now = np.where(mask[:, t, None], x[:, t], now)
-        found[:, t] = now
-    return found
-
-
 def by_hand(layer, x, mask=None, sequences=True, state=None, values=None):
     """Output and final states of a stack of GRUs in NumPy, with the layer's weights or other values for them."""
     values = [np.asarray(array(w), np.float64) for w in layer.weights] if values is None else values
     value = dict(zip([id(w) for w in layer.weights], values, strict=True))
-    gates, final, a, case = iter(gates_of(layer)), [], held(x, mask, layer.go_backwards), BY_NAME["gru-after"]
+    a = x if mask is None else last_read(x, mask, layer.go_backwards)
+    gates, final, case = iter(gates_of(layer)), [], BY_NAME["gru-after"]
     for n, level in enumerate(layer.levels):
         w = {v.name: value[id(v)] for v in level.weights}
         start = [np.zeros((len(x), H)) if state is None else state[n]]

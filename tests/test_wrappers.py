@@ -17,6 +17,7 @@ from cases import (
     array,
     few,
     gradients,
+    last_read,
     outcome,
     randomized,
     tensor,
@@ -586,15 +587,6 @@ def test_both_directions_of_a_seeded_cell_inside_draw_their_own_masks():
 # ---- residual ----
 
 
-def last_valid(x, mask, backwards):
-    """x at the last step that has been read, zero before any."""
-    seen, now = np.zeros_like(x), np.zeros_like(x[:, 0])
-    for t in range(x.shape[1])[:: -1 if backwards else 1]:
-        now = np.where(mask[:, t, None], x[:, t], now)
-        seen[:, t] = now
-    return seen, now
-
-
 RESIDUAL = {
     "lstm": lambda: LSTM(D),
     "linear": lambda: keras_rnnx.MinGRUCell(D, dtype=FLOAT),
@@ -621,8 +613,8 @@ def test_residual(name, backwards, rng):
     layer.set_weights([rng.normal(size=w.shape) * 0.4 for w in layer.weights])
     plain.set_weights(layer.get_weights())
     (output, *states), (wanted, *wanted_states) = (outcome(each(tensor(x), **call)) for each in (layer, plain))
-    seen, now = last_valid(x, MASK, backwards)
-    np.testing.assert_allclose(output, wanted + now, **EXACT)
+    seen = last_read(x, MASK, backwards)
+    np.testing.assert_allclose(output, wanted + seen[:, 0 if backwards else -1], **EXACT)
     for one, other in zip(states, wanted_states, strict=True):
         np.testing.assert_allclose(one, other, **EXACT)
     layer.return_sequences = plain.return_sequences = True
