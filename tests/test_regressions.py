@@ -1,12 +1,14 @@
 """Faults that were found by trying to break the layers, each by the name of what went wrong."""
 
+import concurrent.futures
 import functools
 import gc
+import sys
 
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, FLOAT, array, gradients, outcome, tensor
+from cases import BACKEND, EXACT, FLOAT, array, gradients, outcome, tensor
 from keras import ops
 
 import keras_rnnx
@@ -14,6 +16,7 @@ import keras_rnnx
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
 B, T, D, H = 2, 5, 3, 4
+LSTM = functools.partial(keras_rnnx.LSTMCell, dtype=FLOAT)
 # One padded on the left, one with a hole, one empty.
 MASK = np.array([[0, 1, 1, 1, 1], [1, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
 
@@ -343,3 +346,30 @@ def test_training_steps_are_freed(rng):
         gc.collect()
         held.append(sum(torch.is_tensor(o) for o in gc.get_objects()))
     assert held[3] <= held[2] <= held[1]
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends share nothing between calls but while they trace")
+@pytest.mark.parametrize("name", ["own", "fed"])
+def test_gradients_from_two_threads(name, rng):
+    cells = {
+        "own": lambda: keras_rnnx.MGUCell(H, dtype=FLOAT),
+        "fed": lambda: keras_rnnx.FastSlowCell([LSTM(H), LSTM(H)], LSTM(5)),
+    }
+    layer = keras_rnnx.RNN(cells[name](), dtype=FLOAT)
+    layer.build((B, 12, D))
+    xs = [tensor(rng.normal(size=(B, 12, D))) for _ in range(2)]
+
+    def slopes(x):
+        return gradients(lambda x: ops.sum(layer(x, training=True) ** 2), [x], layer.trainable_weights)
+
+    wanted = [slopes(x) for x in xs]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            found = [list(pool.map(slopes, xs)) for _ in range(4)]
+    finally:
+        sys.setswitchinterval(interval)
+    for each in found:
+        for one, other in zip(keras.tree.flatten(each), keras.tree.flatten(wanted), strict=True):
+            np.testing.assert_allclose(one, other, **EXACT)

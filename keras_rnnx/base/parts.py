@@ -8,6 +8,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx.base import reading
+from keras_rnnx.base.projecting import FED
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
 from keras_rnnx.engine.sequential import Walk, transition
@@ -327,11 +328,11 @@ def _zeros(x, weight, count):
 @contextlib.contextmanager
 def _multiplying(cell, multiply):
     """Within this context the cell has the products of its inputs made by `multiply(x, weight, count)`."""
-    cell.multiply = multiply
+    before = FED.set({**FED.get(), id(cell): multiply})
     try:
         yield
     finally:
-        cell.multiply = None
+        FED.reset(before)
 
 
 class _Noting(keras.StatelessScope):

@@ -1,5 +1,7 @@
 """The base of cells that project their inputs at once: the weights of the inputs, their options, initial states."""
 
+import contextvars
+
 import keras
 from keras import ops
 
@@ -7,6 +9,9 @@ from keras_rnnx.arguments import positive, rate
 from keras_rnnx.base.interface import AbstractCell, as_shape
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
+
+# What makes the products of the inputs of cells that are fed by another one, by the id of the cell: see `CellPart`.
+FED = contextvars.ContextVar("FED", default={})  # noqa: B039, never changed in place
 
 
 def known_features(input_shape):
@@ -78,9 +83,13 @@ class ProjectingCell(AbstractCell):
         self.gates = tuple(self.GATES.split())
         self.states = tuple(self.STATES.split())
         self._initial = []
-        self.multiply = None  # makes the products of the inputs where another cell feeds this one: see `CellPart`
         self.features = None
         self.input_kernel = None
+
+    @property
+    def multiply(self):
+        """What makes the products of the inputs where another cell feeds this one, in this thread; or None."""
+        return FED.get().get(id(self))
 
     @property
     def draws(self):

@@ -266,9 +266,9 @@ def _backward(engine, walk, args, saved, cotangents):
 def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
     """Returns the carry (cotangents of state, vectors, reset state), dx, and the rows of the weight gradients."""
     dtype = saved["before"][0].dtype
-    asked = engine.asked[_kind(walk, data)] = []
 
     def body(carry, slot):
+        asked = []
         dstate = list(carry["state"])
         for i, d in zip(walk.emit, slot["demit"], strict=True):
             dstate[i] = dstate[i] + d
@@ -279,7 +279,6 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             "reset_state": flow["reset_state"],
             "noise": tree.map_structure(ops.zeros_like, slot["products"]),
         }
-        asked.clear()
 
         def one_step(primals):
             lefts = []
@@ -320,6 +319,7 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             as_x = [next((i for i, leaf in enumerate(leaves) if leaf is n), None) for n in parts]
             asked[k] = dataclasses.replace(asked[k], as_x=tuple(as_x))
             noise += [n for n, i in zip(parts, as_x, strict=True) if i is None]
+        engine.asked[_kind(walk, data)] = asked  # whole, as another thread may read it
         return new_carry, {"x": d["x"], "products": noise, "lefts": lefts}
 
     slots = dict(slots)
