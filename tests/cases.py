@@ -33,6 +33,11 @@ def few(values, count=1):
     return list(values) if EAGER else list(values)[:count]
 
 
+def shared(values):
+    """The values of a parametrized test: all where a case costs little, half of them each on TensorFlow and JAX."""
+    return list(values) if EAGER else list(values)[BACKEND == "jax" :: 2]
+
+
 def shape(size):
     """The size of a state as a tuple."""
     return size if isinstance(size, tuple) else (size,)

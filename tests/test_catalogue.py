@@ -16,6 +16,7 @@ from cases import (
     gradients,
     outcome,
     randomized,
+    shared,
     tensor,
     tensors,
     weighted,
@@ -88,7 +89,7 @@ def test_equations_chunk_by_chunk(case, backwards, rng, monkeypatch):
     check(case, layer(tensor(x), initial_state=tensors(state), **call), (outputs, None, [], final))
 
 
-@every_cell
+@pytest.mark.parametrize("case", shared(EACH), ids=str)
 def test_central_differences(case, rng):
     """Inputs, initial state, intervals and every trained weight."""
     layer = case.built(rng, units=case.units or H, return_sequences=True, return_state=True)

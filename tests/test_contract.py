@@ -13,6 +13,7 @@ from cases import (
     gradients,
     outcome,
     randomized,
+    shared,
     tensor,
     tensors,
     weighted,
@@ -28,7 +29,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("case, direction", each_case(forwards=None, backwards=("lstm", "gru-before")))
+@pytest.mark.parametrize("case, direction", shared(each_case(forwards=None, backwards=("lstm", "gru-before"))))
 def test_chunks_with_the_state_handed_over_are_one_run(case, direction, rng):
     backwards = direction == "backwards"
     layer = case.built(rng, D, H, go_backwards=backwards, return_sequences=True, return_state=True)

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from cases import CASES, each_case, gradients, outcome, tensor, tensors, weighted
+from cases import CASES, each_case, gradients, outcome, shared, tensor, tensors, weighted
 
 import keras_rnnx
 
@@ -29,7 +29,7 @@ KINDS = {
         {"normalization": "layer", "structure": "low_rank", "go_backwards": True},
     ),
 }
-COMPARED = each_case(plain=None, options=("lstm", "gru-before", "jordan", "long-memory"))
+EVERY = each_case(plain=None, options=("lstm", "gru-before", "jordan", "long-memory"))
 # Everything that may add, rename or reorder a weight.
 STRUCTURES = {
     "dense": {},
@@ -76,7 +76,7 @@ def stored():
         return dict(arrays)
 
 
-@pytest.mark.parametrize("case, kind", COMPARED)
+@pytest.mark.parametrize("case, kind", shared(EVERY))
 def test_outputs_and_gradients(case, kind, stored):
     def read(name):
         found = [(k, a) for k, a in stored.items() if k.startswith(f"{case}/{kind}/{name}-")]

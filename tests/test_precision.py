@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import BY_NAME, CASES, DOUBLE, array, each_case, gradients, randomized, tensor, weighted
+from cases import BY_NAME, CASES, DOUBLE, array, each_case, gradients, randomized, shared, tensor, weighted
 
 import keras_rnnx
 
@@ -23,7 +23,7 @@ def single(values):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("case, policy", each_case(mixed_bfloat16=None, mixed_float16=("lstm", "gru-before")))
+@pytest.mark.parametrize("case, policy", shared(each_case(mixed_bfloat16=None, mixed_float16=("lstm", "gru-before"))))
 def test_mixed_precision(case, policy, rng):
     """Outputs in half precision, states in float32; both within a few roundings of float32."""
     half, rounding = POLICIES[policy]

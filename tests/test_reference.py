@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import BY_NAME, CASES, EXACT, array, each_case, outcome, tensor, tensors, weights_of
+from cases import BY_NAME, CASES, EXACT, array, each_case, outcome, shared, tensor, tensors, weights_of
 
 pytestmark = pytest.mark.every_backend
 
@@ -60,7 +60,7 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("case, option", CHECKS)
+@pytest.mark.parametrize("case, option", shared(CHECKS))
 def test_option(case, option, rng):
     options, twin = OPTIONS[option]
     layer = case.built(rng, D, H, **options, **ALL)
@@ -126,7 +126,7 @@ def test_backwards(case, rng):
     check(layer, case, x, state, case.walk(weights_of(layer), x, state, go_backwards=True))
 
 
-@every_case
+@pytest.mark.parametrize("case", shared(CASES), ids=str)
 def test_backwards_with_mask_and_resets(case, rng):
     layer = case.built(rng, D, H, go_backwards=True, **ALL)
     x, state = rng.normal(size=(B, T, D)), case.start(rng, B, H)
@@ -164,7 +164,7 @@ def drawn(monkeypatch):
     return found
 
 
-@every_case
+@pytest.mark.parametrize("case", shared(CASES), ids=str)
 def test_dropout(case, drawn, rng):
     layer = case.built(rng, D, H, dropout=0.5, seed=3, **ALL)
     x, state = rng.normal(size=(B, T, D)), case.start(rng, B, H)
@@ -179,7 +179,7 @@ def test_dropout(case, drawn, rng):
 THREE = ("lstm", "gru-before", "long-memory")
 
 
-@pytest.mark.parametrize("case, mode", each_case(sequence=None, step=None, step_backwards=THREE))
+@pytest.mark.parametrize("case, mode", shared(each_case(sequence=None, step=None, step_backwards=THREE)))
 def test_recurrent_dropout(case, mode, drawn, rng):
     mode, _, backwards = mode.partition("_")
     options = {"recurrent_dropout": 0.5, "recurrent_dropout_mode": mode, "go_backwards": bool(backwards)}
@@ -194,7 +194,7 @@ def test_recurrent_dropout(case, mode, drawn, rng):
         np.testing.assert_allclose(result, want, **EXACT)
 
 
-@pytest.mark.parametrize("case, direction", each_case(forwards=None, backwards=THREE))
+@pytest.mark.parametrize("case, direction", shared(each_case(forwards=None, backwards=THREE)))
 def test_zoneout_in_training(case, direction, drawn, rng):
     backwards = direction == "backwards"
     layer = case.built(rng, D, H, zoneout=0.5, seed=3, go_backwards=backwards, **ALL)
