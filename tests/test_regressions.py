@@ -159,20 +159,19 @@ class Narrow(keras_rnnx.Cell):
     """A gate of one unit, added to a gate of H."""
 
     GATES, STATES = "f n", "h"
+    sums = True
 
     def inputs(self, x):
         gates = super().inputs(x)
         return {"f": gates["f"][..., :1], "n": gates["n"]}
 
     def step(self, x, u, h):
-        z = (x + u(h)) if self.sums else keras_rnnx_gates(x, u(h))
+        z = (x + u(h)) if self.sums else one_by_one(x, u(h))
         f = ops.sigmoid(z.f)
         return (1 - f) * h + f * ops.tanh(z.n)
 
-    sums = True
 
-
-def keras_rnnx_gates(x, r):
+def one_by_one(x, r):
     """The sum of the gates one by one."""
     return type(x)([x.f + r.f, x.n + r.n], x.names)
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_rnnx.arguments import config_of
 from keras_rnnx.engine import masks
+from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.engine.sequential import Walk
 
 
@@ -139,8 +140,7 @@ class AbstractCell(keras.layers.Layer):
     @property
     def state_dtype(self):
         """The dtype of the carried states: the compute dtype, but at least float32."""
-        half = self.compute_dtype in ("float16", "bfloat16")
-        return "float32" if half else self.compute_dtype
+        return at_least_single(self.compute_dtype)
 
     def states_of_step(self, states, training, deltas=None):
         """The states of a single step, a list; raises where Keras' cell protocol cannot do what is asked."""

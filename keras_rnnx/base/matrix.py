@@ -269,7 +269,7 @@ class MatrixCell(ProjectingCell):
         if mask is None:
             return parts
 
-        return {name: ops.where(masks.rows(mask, a), a, ops.zeros_like(a)) for name, a in parts.items()}
+        return {name: masks.quiet(a, mask) for name, a in parts.items()}
 
     def _aligned(self, result, state, how):
         if how.reverse:

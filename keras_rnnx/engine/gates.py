@@ -18,6 +18,12 @@ def span(names, wanted):
     return first, last
 
 
+def at_least_single(dtype):
+    """The dtype of states and of sums: this one, but at least float32."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
 def split(array, count):
     """Equal parts of the last axis, whose joint gradient is one concatenation instead of a sum of padded arrays."""
 
@@ -187,8 +193,7 @@ def normalize(v, gain, kind, epsilon=1e-3):
         epsilon: float > 0.
     """
     dtype = v.dtype
-    if keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16"):  # the sum of squares would overflow
-        v, gain = ops.cast(v, "float32"), ops.cast(gain, "float32")
+    v, gain = (ops.cast(a, at_least_single(dtype)) for a in (v, gain))  # in half precision the squares overflow
     if kind == "layer":
         v = v - ops.sum(v, axis=-1, keepdims=True) / v.shape[-1]  # Keras' mean leaves float64 on torch
     v = v * ops.rsqrt(ops.sum(v * v, axis=-1, keepdims=True) / v.shape[-1] + epsilon) * gain

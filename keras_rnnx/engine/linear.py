@@ -54,7 +54,7 @@ class LinearEngine:
             form: `("loop",)`, `("chunked", L, levels)` or `("unrolled",)`.
             cut: (T,) bool or None, the steps before which the gradient stops.
             clip: bound of the gradient entering each earlier step, or None; needs the form `("loop",)`.
-            mask: (T, B) bool or None, where not to clip.
+            mask: (T, B) bool or None, the steps at which to clip. Default: all.
             compiled: run as a compiled region.
             save: keep what the gradient needs.
 
@@ -103,13 +103,12 @@ def _backward(form, clip, args, saved, cotangents):
         g = _flipped(recurrence(*again, form))
     else:
         mask = data.get("mask")
-        mask = ops.ones(ops.shape(a[0])[:2], "bool") if mask is None else mask
-        later = ops.flip(ops.concatenate([mask[1:], mask[:1]]), 0)
+        later = None if mask is None else ops.flip(ops.concatenate([mask[1:], mask[:1]]), 0)
         g = _flipped(_loop(*again, unrolled.scan if form[0] == "unrolled" else backend.scan, clip, later))
     before = [ops.concatenate([s[None], part[:-1]]) for s, part in zip(flow["start"], h, strict=True)]
     start = times([part[0] for part in a], [part[0] for part in g])
     if clip is not None:
-        start = _clipped(start, clip, mask[0])
+        start = masks.bounded(start, clip, None if mask is None else mask[0])
     return ({"a": times(g, conjugate(before)), "b": g, "start": start},)
 
 
@@ -126,21 +125,16 @@ def recurrence(a, b, start, form):
 
 
 def _loop(a, b, start, scan, bound=None, mask=None):
-    """The recurrence step by step; with a bound what is kept of the state is clipped where the mask is true."""
+    """The recurrence step by step; with a bound what is kept of the state is clipped, see `masks.bounded`."""
 
     def body(h, slot):
         kept = times(slot["a"], h)
-        kept = kept if bound is None else _clipped(kept, bound, slot["mask"])
+        kept = kept if bound is None else masks.bounded(kept, bound, slot.get("mask"))
         h = plus(kept, slot["b"])
         return h, h
 
     slots = {"a": a, "b": b, **({} if mask is None else {"mask": mask})}
     return scan(body, list(start), slots)[1]
-
-
-def _clipped(number, bound, mask):
-    """A number (B, ...) with its parts in [-bound, bound] where the mask (B,) is true."""
-    return [ops.where(masks.rows(mask, part), ops.clip(part, -bound, bound), part) for part in number]
 
 
 def _chunked(a, b, start, size, levels):

@@ -151,12 +151,25 @@ def rows(flags, like):
     return ops.reshape(flags, (*ops.shape(flags), *[1] * (len(like.shape) - len(flags.shape))))
 
 
+def quiet(a, mask):
+    """a, whose leading axes are those of the mask, with zeros where that is False."""
+    return ops.where(rows(mask, a), a, ops.zeros_like(a))
+
+
+def bounded(arrays, bound, mask=None):
+    """Arrays (B, ...) in [-bound, bound]; with a mask (B,) only where that is True."""
+    inside = [ops.clip(a, -bound, bound) for a in arrays]
+    if mask is None:
+        return inside
+    return [ops.where(rows(mask, a), new, a) for a, new in zip(arrays, inside, strict=True)]
+
+
 def last_read(a, mask=None, resets=None):
     """a (T, B, ...) with each masked step's replaced by the last one read in its document, zero before any."""
     if mask is None:
         return a
     known = mask if resets is None else ops.logical_or(mask, resets)
-    return held(ops.where(rows(mask, a), a, ops.zeros_like(a)), known)
+    return held(quiet(a, mask), known)
 
 
 def held(a, known):

@@ -301,11 +301,8 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
         d = pull(dstate)
         before = d["state"]
         if walk.clip is not None:
-            clipped = [ops.clip(b, -walk.clip, walk.clip) for b in before]
             # Not where a masked step hands on what it gets, or the amount of padding would be felt.
-            mask = slot["data"].get("clipped", slot["data"].get("mask"))
-            pairs = zip(clipped, before, strict=True)
-            before = clipped if mask is None else [ops.where(masks.rows(mask, c), c, b) for c, b in pairs]
+            before = masks.bounded(before, walk.clip, slot["data"].get("clipped", slot["data"].get("mask")))
         if "cut" in slot["data"]:
             before = [ops.where(slot["data"]["cut"], ops.zeros_like(b), b) for b in before]
         new_carry = {

@@ -282,7 +282,7 @@ class DeepRNN(SequenceLayer):
     def _finished(self, a, mask, start):
         a = self._turned(a, mask, start)
         if self.zero_output_for_mask and mask is not None:
-            a = ops.where(masks.rows(mask, a), a, ops.zeros_like(a))
+            a = masks.quiet(a, mask)
         return a
 
     def _states_of_levels(self, initial_state):

@@ -1,6 +1,5 @@
 """The layer contract, once: `RNN` walks any cell; `CellLayer` is an `RNN` that makes its own cell."""
 
-import functools
 import inspect
 
 import keras
@@ -154,7 +153,7 @@ class RNN(StatefulLayer):
         deltas = self.checked_deltas(given.deltas, static)
         state = self._start(initial_state, batch, static[0])
         if mask is not None:  # whatever stands at masked steps: it must not reach a gradient, times zero
-            sequences = tree.map_structure(functools.partial(_quiet, mask), sequences)
+            sequences = tree.map_structure(lambda a: masks.quiet(a, mask), sequences)
             deltas = None if deltas is None else ops.where(mask, deltas, ops.ones_like(deltas))
         x = tree.map_structure(self._time_major, sequences)
         return x, state, self._reading(mask, resets, deltas, given.training), mask
@@ -211,7 +210,7 @@ class RNN(StatefulLayer):
         if self.return_sequences:
             output = finished(result.outputs, self.compute_dtype, output_start)
             if self.zero_output_for_mask and mask is not None:
-                output = ops.where(masks.rows(mask, output), output, ops.zeros_like(output))
+                output = masks.quiet(output, mask)
         results = [output]
         if self.return_all_states:
             pairs = zip(result.states, state_starts, strict=True)
@@ -268,11 +267,6 @@ class RNN(StatefulLayer):
         """The cell's own initial state, as a list."""
         state = self.cell.get_initial_state(batch_size=batch_size)
         return list(state) if isinstance(state, (list, tuple)) else [state]
-
-
-def _quiet(mask, a):
-    """a (B, T, ...) with zeros at masked steps."""
-    return ops.where(masks.rows(mask, a), a, ops.zeros_like(a))
 
 
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
