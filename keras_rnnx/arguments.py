@@ -85,12 +85,12 @@ def copy_of(layer, name, number=0, **changes):
     Args:
         layer: the layer to copy.
         name: the name of the copy.
-        number: added to integer seeds, so that copies draw dropout masks of their own.
+        number: which copy it is; integer seeds move with it, so that copies draw weights and masks of their own.
         **changes: other arguments.
     """
     config = _unshared(keras.saving.serialize_keras_object(layer))
     config["config"].update(name=name, **changes)
-    _shift_seeds(config, number)
+    _shift_seeds(config, 1_000_003 * number)  # far apart: under torch the draws of one generator have seeds in a row
     return keras.saving.deserialize_keras_object(config)
 
 
@@ -106,13 +106,14 @@ def _unshared(part):
 
 
 def _shift_seeds(part, number):
-    """Adds a number to the integer seeds of a serialized layer or cell, and of the cells inside it."""
+    """Adds a number to the integer seeds of a serialized layer or cell, of its initializers and of its cells."""
     config = part["config"]
     if isinstance(config.get("seed"), int):
         config["seed"] += number
     kind = keras.saving.get_registered_object(part.get("registered_name"))
-    for name in getattr(kind, "CELLS", ("cell",)):
-        inside = config.get(name)
-        for each in inside if isinstance(inside, (list, tuple)) else [inside]:
-            if isinstance(each, dict):
-                _shift_seeds(each, number)
+    cells = getattr(kind, "CELLS", ("cell",))
+    for name, inside in config.items():
+        if name in cells or name == "seed" or name.endswith("initializer"):
+            for each in inside if isinstance(inside, (list, tuple)) else [inside]:
+                if isinstance(each, dict):
+                    _shift_seeds(each, number)

@@ -372,3 +372,93 @@ def test_gradients_from_two_threads(name, rng):
     for each in found:
         for one, other in zip(keras.tree.flatten(each), keras.tree.flatten(wanted), strict=True):
             np.testing.assert_allclose(one, other, **EXACT)
+
+
+def test_a_loaded_stateful_layer_starts_from_the_initial_state_that_it_learned(rng, tmp_path):
+    x = np.float32(rng.normal(size=(B, T, D)))
+    layer = keras_rnnx.LSTM(H, stateful=True, learn_initial_state=True)
+    inputs = keras.Input(batch_shape=(B, T, D))
+    model = keras.Model(inputs, layer(inputs))
+    model.set_weights([rng.normal(size=w.shape) for w in model.weights])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for _ in range(2):
+        np.testing.assert_array_equal(array(loaded(x)), array(model(x)))
+    fresh, _, _ = keras_rnnx.RNN(layer.cell, return_state=True)(x)
+    model.set_weights([2 * w for w in model.get_weights()])
+    layer.reset_states()
+    layer.reset_states([np.zeros((B, H))] * 2)
+    with pytest.raises(ValueError, match="Expected 2 states"):
+        layer.reset_states([np.zeros((B, H))])
+    zero = array(layer(x))
+    model.set_weights([w / 2 for w in model.get_weights()])
+    layer.reset_states()
+    np.testing.assert_allclose(array(layer(x)), array(fresh), rtol=0, atol=1e-6)
+    assert np.abs(zero - array(fresh)).max() > 1e-3
+
+
+def test_what_does_not_fit_is_said_when_a_model_is_made():
+    x, state = keras.Input((T, D)), [keras.Input((H,))]
+    for lengths in (keras.Input((1,), dtype="int32"), keras.Input((), dtype="float32")):
+        with pytest.raises(ValueError, match="Expected `lengths`"):
+            keras_rnnx.LSTM(H)(x, lengths=lengths)
+    with pytest.raises(ValueError, match="constants"):
+        keras_rnnx.LSTM(H)(x, constants=state[0])
+    for bidirectional in (False, True):
+        deep = keras_rnnx.DeepRNN(keras_rnnx.GRUCell(H), 2, bidirectional=bidirectional, return_state=True)
+        states = [state * (1 + bidirectional)] * 2
+        deep(x, initial_state=states)
+        wrong = [states[0], [*states[1][1:], keras.Input((H + 1,))]]
+        with pytest.raises(ValueError, match=f"{H + 1}"):
+            deep(x, initial_state=wrong)
+    other = keras_rnnx.LSTM(H + 1, go_backwards=True)
+    with pytest.raises(ValueError, match="one size in both directions"):
+        keras_rnnx.Bidirectional(keras_rnnx.LSTM(H), "sum", backward_layer=other)(x)
+    assert keras_rnnx.Bidirectional(keras_rnnx.LSTM(H), backward_layer=other)(x).shape == (None, 2 * H + 1)
+
+
+@pytest.mark.parametrize("seed", [1, None, "generator"])
+def test_copies_and_blocks_start_from_draws_of_their_own(seed):
+    seed = keras.random.SeedGenerator(1) if seed == "generator" else seed
+    start = keras.initializers.GlorotUniform(seed)
+    cell = keras_rnnx.GRUCell(H, recurrent_initializer=start, recurrent_structure="block", recurrent_blocks=2)
+    deep = keras_rnnx.DeepRNN(cell, 3)
+    both = keras_rnnx.Bidirectional(keras_rnnx.RNN(cell))
+    for layer, count in ((deep, 6), (both, 4)):
+        layer.build((None, T, H))
+        blocks = [block for w in layer.weights if w.name == "recurrent_kernel" for block in array(w)]
+        assert len({block.tobytes() for block in blocks}) == len(blocks) == count
+
+
+class Sum(keras.layers.Layer):
+    """A Keras cell that adds a weight at each step."""
+
+    state_size = output_size = 1
+
+    def build(self, input_shape):
+        self.bias = self.add_weight(name="bias", shape=(1,), initializer="zeros")
+
+    def call(self, inputs, states):
+        h_new = 0 * states[0] + inputs + self.bias
+        return h_new, [h_new]
+
+
+def test_the_gradient_of_a_keras_cell_is_summed_in_single_precision():
+    layer = keras_rnnx.RNN(Sum(dtype="bfloat16"), return_sequences=True, dtype="bfloat16")
+    x = tensor(np.ones((1, 600, 1)), "bfloat16")
+    layer(x)
+    loss = lambda x: ops.sum(ops.cast(layer(x, training=True), "float32"))  # noqa: E731
+    assert float(gradients(loss, [x], layer.trainable_variables)[1][0]) == 600
+
+
+@pytest.mark.parametrize("name", ["LSTM", "DeltaNet", "MinGRU", "QRNN"])
+@pytest.mark.parametrize("memory", ["store", ("remat", 2)])
+def test_a_batch_of_no_rows(name, memory):
+    layer = getattr(keras_rnnx, name)(H, memory=memory, return_sequences=True)
+    assert layer(ops.zeros((0, T, D))).shape == (0, T, H)
+
+
+def test_the_input_shape_of_an_older_model():
+    with pytest.warns(UserWarning, match="input_shape"):
+        layer = keras_rnnx.LSTM(H, input_shape=(T, D))
+    assert keras.Sequential([layer]).output_shape == (None, H)

@@ -174,7 +174,7 @@ def _seen(x, state, flags, size):
     """
     if size == 1:
         return x, []
-    rows = ops.reshape(ops.cast(state[-1], x.dtype), (-1, size - 1, x.shape[-1]))
+    rows = ops.reshape(ops.cast(state[-1], x.dtype), (ops.shape(x)[1], size - 1, x.shape[-1]))
     valid, cut = (flags.get("mask"), flags.get("reset")), flags.get("cut")
     shifts, _ = window(x, ops.swapaxes(rows, 0, 1), *valid)
     carried = handed(ops.cast(ops.concatenate(shifts[-2::-1], axis=-1), state[-1].dtype), state[-1], *valid)

@@ -71,8 +71,9 @@ class Structured(keras.initializers.Initializer):
         if n and isinstance(initializer, keras.initializers.Initializer):
             config = initializer.get_config()
             if isinstance(config.get("seed"), int):
-                config["seed"] += n
-            initializer = type(initializer).from_config(config)
+                config["seed"] += 10_007 * n  # far from the seeds of copies, which follow each other
+            if not isinstance(config.get("seed"), dict):  # a `SeedGenerator` draws anew by itself
+                initializer = type(initializer).from_config(config)
         return initializer(shape, dtype="float32")
 
     def get_config(self):

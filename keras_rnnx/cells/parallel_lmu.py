@@ -10,7 +10,8 @@ from keras_rnnx.arguments import choice, positive
 from keras_rnnx.base.linear import LinearCell
 from keras_rnnx.cells.lmu import discretized, legendre_system
 from keras_rnnx.engine import masks, paths, products
-from keras_rnnx.engine.memory import in_chunks, in_time, padded, product
+from keras_rnnx.engine.memory import in_chunks, in_time, product
+from keras_rnnx.engine.pieces import merged, padded
 from keras_rnnx.engine.sequential import Engine
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -133,7 +134,7 @@ class ParallelLMUCell(LinearCell):
         chunks = FlaggedChunks(system, u, flags) if {"mask", "reset"} & set(flags) else WholeChunks(system, u)
         if "reset" in flags and self.learn_initial_state:
             chunks.restart_from(ops.reshape(self.get_initial_state(1)[0], shape))
-        start = ops.reshape(start[0], (-1, *shape))
+        start = ops.reshape(start[0], (ops.shape(start[0])[0], *shape))
         slots = {"cut": padded(flags["cut"], size)[::size]} if "cut" in flags else {}
         flow = {"x": {"end": chunks.response[..., -1, :]}, "state": [start]}
         flow |= {"weights": {}, "vectors": {}, "reset_state": []}
@@ -250,7 +251,7 @@ class FlaggedChunks:
     def _windows(self, u, valid):
         """The inputs that each step sees, its own first, then zeros: (C, B, n, L, L)."""
         size = self.system.size
-        order = ops.reshape(masks.places(ops.reshape(valid > 0, (-1, size))), ops.shape(valid))
+        order = ops.reshape(masks.places(merged(valid > 0)), ops.shape(valid))
         back = (ops.cumsum(valid, axis=-1) - 1)[..., None] - ops.arange(size)
         back = ops.reshape(ops.maximum(back, 0), (*ops.shape(valid)[:2], size * size))
         source = ops.take_along_axis(order, back, axis=-1)

@@ -20,6 +20,7 @@ from keras import ops
 
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.backends import backend, unrolled
+from keras_rnnx.engine.pieces import in_pieces, merged, padded
 
 
 def times(a, b):
@@ -157,14 +158,9 @@ def _chunked(a, b, start, size, levels):
 
 def _in_chunks(part, size):
     """(T, B, ...) as (size, chunks, B, ...), zeros after the end."""
-    rest = ops.shape(part)[1:]
-    extra = -ops.shape(part)[0] % size
-    if not isinstance(extra, int) or extra:
-        part = ops.concatenate([part, ops.zeros((extra, *rest), part.dtype)])
-    return ops.swapaxes(ops.reshape(part, (-1, size, *rest)), 0, 1)
+    return ops.swapaxes(in_pieces(padded(part, size), size), 0, 1)
 
 
 def _in_time(part, steps):
     """The inverse of `_in_chunks`."""
-    rest = ops.shape(part)[2:]
-    return ops.reshape(ops.swapaxes(part, 0, 1), (-1, *rest))[:steps]
+    return merged(ops.swapaxes(part, 0, 1))[:steps]

@@ -62,6 +62,19 @@ def checked_intervals(name, value, shape):
     return value
 
 
+def checked_lengths(lengths, batch):
+    """Raises unless `lengths` is None or integers of shape (B,), as far as shapes are known."""
+    if lengths is None:
+        return
+    known_sizes = [n for n in (batch, *lengths.shape[:1]) if isinstance(n, int)]
+    fits = len(lengths.shape) == 1 and len(set(known_sizes)) <= 1
+    if not fits or "int" not in keras.backend.standardize_dtype(lengths.dtype):
+        raise ValueError(
+            f"Expected `lengths` of shape (batch,) = ({batch},) and an integer dtype. "
+            f"Received: shape {tuple(lengths.shape)}, dtype {lengths.dtype}"
+        )
+
+
 def from_lengths(lengths, shape):
     """The mask (B, T) of sequences that are valid up to their length.
 
@@ -72,15 +85,9 @@ def from_lengths(lengths, shape):
     Raises:
         ValueError: if the rank or dtype is wrong, or (where values are known) a length is negative or above T.
     """
-    lengths = ops.convert_to_tensor(lengths)
     batch, steps = shape
-    known_sizes = [n for n in (batch, *lengths.shape[:1]) if isinstance(n, int)]
-    fits = len(lengths.shape) == 1 and len(set(known_sizes)) <= 1
-    if not fits or "int" not in keras.backend.standardize_dtype(lengths.dtype):
-        raise ValueError(
-            f"Expected `lengths` of shape (batch,) = ({batch},) and an integer dtype. "
-            f"Received: shape {tuple(lengths.shape)}, dtype {lengths.dtype}"
-        )
+    lengths = ops.convert_to_tensor(lengths)
+    checked_lengths(lengths, batch)
     values = backend.known(lengths)
     if values is not None and isinstance(steps, int) and values.size:
         low, high = values.min(), values.max()

@@ -20,29 +20,21 @@ system, whose solution is linear in S: \(w = u - W S\), with u and W from `write
 from keras import ops
 
 from keras_rnnx.engine.backends import backend
+from keras_rnnx.engine.pieces import in_pieces, merged, padded
 
 LOWEST = -1e30  # stands for a logarithm of zero: its exponential is zero, its differences are numbers
 
 
-def padded(a, size):
-    """a (T, ...) with zeros up to whole chunks."""
-    extra = -ops.shape(a)[0] % size
-    if isinstance(extra, int) and not extra:
-        return a
-    return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
-
-
 def in_chunks(a, size):
     """(T, B, heads, ...) as (T / size, B, heads, size, ...)."""
-    a = padded(a, size)
-    a = ops.reshape(a, (-1, size, *ops.shape(a)[1:]))
+    a = in_pieces(padded(a, size), size)
     return ops.transpose(a, (0, 2, 3, 1, *range(4, len(a.shape))))
 
 
 def in_time(a, steps):
-    """The inverse of `_in_chunks`."""
+    """The inverse of `in_chunks`."""
     a = ops.transpose(a, (0, 3, 1, 2, *range(4, len(a.shape))))
-    return ops.reshape(a, (-1, *ops.shape(a)[2:]))[:steps]
+    return merged(a)[:steps]
 
 
 def product(left, right, transpose=()):
@@ -226,7 +218,7 @@ class ExponentialGates:
         least = ops.where(begins, parts["log_decay"], least)
         rest = total[..., :, None] - total[..., None, :]
         seen = ops.where(chunks.sees, rest + least[..., None, :], ops.full_like(rest, LOWEST))
-        highest = ops.max(seen, axis=-1)
+        highest = ops.amax(seen, axis=-1)
         end = rest[..., -1, :] + log_input - highest[..., -1:]
         end = ops.where(chunks.last[..., 0], end, ops.full_like(end, LOWEST))
         keys = parts["k"] * ops.exp(end)[..., None]

@@ -22,7 +22,8 @@ from keras import ops, tree
 
 from keras_rnnx.engine import masks, products
 from keras_rnnx.engine.backends import backend, unrolled
-from keras_rnnx.engine.gates import joined, split
+from keras_rnnx.engine.gates import at_least_single, joined, split
+from keras_rnnx.engine.pieces import in_pieces, merged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,11 +148,11 @@ def _whole_segments(slots, steps, walk):
 
 
 def _segments(slots, size):
-    return tree.map_structure(lambda a: ops.reshape(a, (-1, size, *ops.shape(a)[1:])), slots)
+    return tree.map_structure(lambda a: in_pieces(a, size), slots)
 
 
 def _joined(slots):
-    return tree.map_structure(lambda a: ops.reshape(a, (-1, *ops.shape(a)[2:])), slots)
+    return tree.map_structure(merged, slots)
 
 
 # ---- one step ----
@@ -240,32 +241,44 @@ def _gradients(engine, walk, loop, args, saved, cotangents):
 def _backward(engine, walk, args, saved, cotangents):
     flow, data = args
     slots = {"x": flow["x"], **data["slots"]}
-    zero = {key: tree.map_structure(ops.zeros_like, flow[key]) for key in ("vectors", "reset_state")}
-    carry = {**zero, "state": list(cotangents["final"])}
+    sums = {key: _zero_sums(flow[key]) for key in ("vectors", "reset_state")}
+    carry = {**sums, "state": list(cotangents["final"])}
     if not walk.remat:
         carry, dx, rows = _backward_segment(engine, walk, flow, data, slots, saved, cotangents["emit"], carry)
-        return {**carry, "x": dx, "rows": rows}
+        return {**_like(carry, flow), "x": dx, "rows": rows}
 
     def segment(carry, part):
         carry, total = carry
         _, saved = _forward_segment(engine, walk, flow, data, part["slots"], part["start"], save=True)
         carry, dx, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
         dweights = _weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-        total = tree.map_structure(lambda a, b: a + ops.cast(b, a.dtype), total, dweights)
-        return (carry, total), dx
+        return (carry, _added(total, dweights)), dx
 
     parts = {"slots": slots, "emit": cotangents["emit"]}
     parts = {**_segments(parts, walk.remat), "start": saved["start"]}
-    dtype = flow["state"][0].dtype  # wide enough for a sum over many segments
-    total = tree.map_structure(lambda w: ops.zeros_like(w, dtype=dtype), flow["weights"])
-    (carry, dweights), dx = walk.back.scan(segment, (carry, total), parts)
-    dweights = tree.map_structure(lambda d, w: ops.cast(d, w.dtype), dweights, flow["weights"])
-    return {**carry, "x": _joined(dx), "weights": dweights}
+    (carry, dweights), dx = walk.back.scan(segment, (carry, _zero_sums(flow["weights"])), parts)
+    return {**_like({**carry, "weights": dweights}, flow), "x": _joined(dx)}
+
+
+def _zero_sums(arrays):
+    """Zeros in a dtype wide enough for a sum over many steps."""
+    return tree.map_structure(lambda a: ops.zeros_like(a, dtype=at_least_single(a.dtype)), arrays)
+
+
+def _added(total, new):
+    return tree.map_structure(lambda a, b: a + ops.cast(b, a.dtype), total, new)
+
+
+def _like(gradients, flow):
+    """Gradients in the dtypes of what they belong to."""
+    return {
+        key: tree.map_structure(lambda d, a: ops.cast(d, a.dtype), gradient, flow[key])
+        for key, gradient in gradients.items()
+    }
 
 
 def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
     """Returns the carry (cotangents of state, vectors, reset state), dx, and the rows of the weight gradients."""
-    dtype = saved["before"][0].dtype
 
     def body(carry, slot):
         asked = []
@@ -280,24 +293,8 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             "noise": tree.map_structure(ops.zeros_like, slot["products"]),
         }
 
-        def one_step(primals):
-            lefts = []
-
-            def multiply(name, left, parts):
-                del parts
-                k = len(asked)
-                same = [i for i, s in enumerate(primals["state"]) if s is left]
-                asked.append(Asked(name, same[0] if same else None))
-                if not same:
-                    lefts.append(left)
-                return _replay(slot["products"][k], primals["noise"][k], left, flow["weights"][name], dtype)
-
-            now = {**flow, "vectors": primals["vectors"], "reset_state": primals["reset_state"]}
-            step_slot = {**slot["data"], "x": primals["x"]}
-            new = transition(engine, walk, now, data, step_slot, primals["state"], multiply)
-            return new, lefts
-
-        _, lefts, pull = backend.vjp(one_step, primals)
+        step = functools.partial(_replayed_step, engine, walk, flow, data, slot, asked)
+        _, lefts, pull = backend.vjp(step, primals)
         d = pull(dstate)
         before = d["state"]
         if walk.clip is not None:
@@ -307,8 +304,8 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             before = [ops.where(slot["data"]["cut"], ops.zeros_like(b), b) for b in before]
         new_carry = {
             "state": before,
-            "vectors": tree.map_structure(operator.add, carry["vectors"], d["vectors"]),
-            "reset_state": tree.map_structure(operator.add, carry["reset_state"], d["reset_state"]),
+            "vectors": _added(carry["vectors"], d["vectors"]),
+            "reset_state": _added(carry["reset_state"], d["reset_state"]),
         }
         leaves = tree.flatten(d["x"])
         noise = []
@@ -323,6 +320,27 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
     back = {"x": slots.pop("x"), "data": slots, "demit": demit, **saved}
     carry, results = walk.back.scan(body, carry, back, length=data.get("length"))
     return carry, results["x"], results
+
+
+def _replayed_step(engine, walk, flow, data, slot, asked, primals):
+    """One step whose products are their saved values plus noise: the new states, and the left operands to collect.
+
+    Lists in `asked` the products that the step asks for.
+    """
+    lefts, dtype = [], primals["state"][0].dtype
+
+    def multiply(name, left, parts):
+        del parts
+        k = len(asked)
+        same = [i for i, s in enumerate(primals["state"]) if s is left]
+        asked.append(Asked(name, same[0] if same else None))
+        if not same:
+            lefts.append(left)
+        return _replay(slot["products"][k], primals["noise"][k], left, flow["weights"][name], dtype)
+
+    now = {**flow, "vectors": primals["vectors"], "reset_state": primals["reset_state"]}
+    step_slot = {**slot["data"], "x": primals["x"]}
+    return transition(engine, walk, now, data, step_slot, primals["state"], multiply), lefts
 
 
 def _replay(value, noise, left, weights, dtype):
@@ -341,8 +359,8 @@ def _replay(value, noise, left, weights, dtype):
 def _all_rows(a, lanes):
     """(T, B, ...) as rows (T*B, ...); in lanes (T, 2, B, ...) as (2, T*B, ...)."""
     if lanes:
-        return ops.reshape(ops.swapaxes(a, 0, 1), (2, -1, *ops.shape(a)[3:]))
-    return ops.reshape(a, (-1, *ops.shape(a)[2:]))
+        return ops.stack([merged(a[:, lane]) for lane in range(2)])
+    return merged(a)
 
 
 def _kind(walk, data):

@@ -5,6 +5,7 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.base import reading
+from keras_rnnx.base.interface import as_shape
 from keras_rnnx.engine import paths
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer
@@ -79,6 +80,12 @@ class Bidirectional(SequenceLayer):
         for direction in self._directions:
             if not direction.built:
                 direction.build(input_shape)
+        sizes = [as_shape(direction.cell.output_size) for direction in self._directions]
+        if self.merge_mode in ("sum", "mul", "ave") and sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Expected outputs of one size in both directions with merge_mode={self.merge_mode!r}. "
+                f"Received: {sizes[0]} and {sizes[1]}"
+            )
         if self.initial_weights is not None:
             self.set_weights(self.initial_weights)
         self.built = True

@@ -115,11 +115,13 @@ class DeepRNN(SequenceLayer):
     def build(self, input_shape):
         """Builds the levels and the gates of highways."""
         lead, shape = input_shape[:2], tuple(input_shape[2:])
-        self._fits = []  # of each level, whether its output has the shape of its input
+        self._shapes = []  # of each level, the shape of one step's input
+        self._fits = []  # and whether its output has that shape too
         for n, level in enumerate(self.levels):
             if not level.built:
                 level.build((*lead, *shape))
             made, axis = self._shape_of_level(n), self.features_axis
+            self._shapes.append(shape)
             self._fits.append(made == shape)
             if self.residual == "highway" and self._fits[n]:
                 gate = keras.layers.Dense(
@@ -196,6 +198,9 @@ class DeepRNN(SequenceLayer):
         self.checked_deltas(kwargs.pop("deltas", None), sequences.shape)
         self.levels[0].compute_output_spec(sequences, states[0], mask, training, **kwargs)
         shape, steps = sequences.shape, sequences.shape[:2]
+        for level, step, state in zip(self.levels[1:], self._shapes[1:], states[1:], strict=True):
+            below = keras.KerasTensor((*steps, *step), self.compute_dtype)
+            level.compute_output_spec(below, state, mask, training, **kwargs)
         lead = steps if self.return_sequences else steps[:1]
         spec = [keras.KerasTensor((*lead, *self.shape_of_step), self.compute_dtype)]
         dtype = self._cells()[0][0].state_dtype

@@ -101,6 +101,8 @@ class RNN(StatefulLayer):
         masks.checked_shape("mask", first_mask(mask), shape)
         masks.checked_shape("resets", kwargs.get("resets"), shape)
         self.checked_deltas(kwargs.get("deltas"), shape)
+        masks.checked_lengths(kwargs.get("lengths"), shape[0])
+        self._check_constants(kwargs.get("constants"))
         self._checked_state(initial_state, shape[0])
         if self.stateful:
             self.known_batch(shape[0])
@@ -132,10 +134,6 @@ class RNN(StatefulLayer):
         Returns:
             The `Result`, time-major and aligned to time, and the mask (B, T) or None.
         """
-        if given.constants is not None and not self.cell.takes_constants:
-            raise ValueError(
-                f"Expected a cell whose `call` takes `constants`. Received: constants for {type(self.cell).__name__}"
-            )
         x, state, how, mask = self.prepared(sequences, initial_state, given)
         more = {} if given.constants is None else {"constants": given.constants}
         result = self.cell.read(x, state, how, **more)
@@ -146,6 +144,7 @@ class RNN(StatefulLayer):
     def prepared(self, sequences, initial_state, given):
         """The arguments of a call, checked: time-major inputs, states, the `Reading`, and the mask (B, T) or None."""
         static = self._checked_shape(sequences)
+        self._check_constants(given.constants)
         first = tree.flatten(sequences)[0]
         batch = ops.shape(first)[0]
         mask = given.valid(first)
@@ -238,6 +237,12 @@ class RNN(StatefulLayer):
         if len(shape) < 3 or (len(shape) != len(axes) and self.cell.casts_inputs):
             raise ValueError(f"Expected sequences of shape ({', '.join(axes)}). Received: shape {tuple(shape)}")
 
+    def _check_constants(self, constants):
+        if constants is not None and not self.cell.takes_constants:
+            raise ValueError(
+                f"Expected a cell whose `call` takes `constants`. Received: constants for {type(self.cell).__name__}"
+            )
+
     def _checked_state(self, state, batch):
         """The states as a flat list, or None; raises where they do not fit the cell."""
         if state is None:
@@ -269,7 +274,7 @@ class RNN(StatefulLayer):
         return list(state) if isinstance(state, (list, tuple)) else [state]
 
 
-_KERAS_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
+_KERAS_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer", "input_shape")
 
 
 class CellLayer(RNN):

@@ -3,23 +3,26 @@
 import keras
 from keras import ops
 
+from keras_rnnx.engine.masks import rows
 from keras_rnnx.layers.sequence import SequenceLayer
 
 
 class StatefulLayer(SequenceLayer):
     """A layer that can keep its final states for the next call.
 
-    The states are variables but not weights: they are not saved, and `get_weights` leaves them out.
+    The states are variables but not weights: they are not saved, and `get_weights` leaves them out. A row that has not
+    begun starts from the layer's own initial state as it is then, which training or loading may have changed.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._kept = []
+        self._begun = None  # (B,) bool, the rows whose kept states a call or `reset_state` has given
 
     @property
     def weights(self):
         """The weights, without the kept states."""
-        kept = {id(v) for v in self._kept}
+        kept = {id(v) for v in (*self._kept, self._begun)}
         return [w for w in super().weights if id(w) not in kept]
 
     @property
@@ -53,9 +56,11 @@ class StatefulLayer(SequenceLayer):
             )
 
     def kept_state(self, batch):
-        """The kept states of the first `batch` rows."""
-        same = isinstance(batch, int) and batch == self._kept[0].shape[0]
-        return [v.value if same else v.value[:batch] for v in self._kept]
+        """The states of the first `batch` rows: kept, or the layer's own where a row has not begun."""
+        own = keras.tree.flatten(self.get_initial_state(batch))
+        begun = ops.copy(self._begun.value[:batch])  # torch changes variables in place, before the gradient reads them
+        kept = [v.value[:batch] for v in self._kept]
+        return [ops.where(rows(begun, k), k, ops.cast(o, k.dtype)) for k, o in zip(kept, own, strict=True)]
 
     def _make(self, batch):
         start = keras.tree.flatten(self.get_initial_state(1))
@@ -67,7 +72,7 @@ class StatefulLayer(SequenceLayer):
             return values
 
         self._tracker.unlock()
-        for variable in self._kept:
+        for variable in (*self._kept, self._begun) if self._kept else ():
             self._untrack_variable(variable)
         self._kept = [
             self.add_weight(
@@ -79,11 +84,13 @@ class StatefulLayer(SequenceLayer):
             )
             for i, s in enumerate(start)
         ]
+        self._begun = self.add_weight(name="begun", shape=(batch,), dtype="bool", initializer="zeros", trainable=False)
         self._tracker.lock()
 
     def keep_state(self, states):
         """Keeps final states for the next call; rows beyond this batch stay as they are."""
-        for variable, state in zip(self._kept, states, strict=True):
+        begun = ops.ones(ops.shape(states[0])[:1], dtype="bool")
+        for variable, state in zip((*self._kept, self._begun), (*states, begun), strict=True):
             state = ops.cast(state, variable.dtype)
             if not isinstance(state.shape[0], int) or state.shape[0] != variable.shape[0]:
                 rest = variable.value[ops.shape(state)[0] :]
@@ -107,12 +114,12 @@ class StatefulLayer(SequenceLayer):
                     "given states. Received: states for a layer that keeps none"
                 )
             return
-        if states is None:
-            states = self.get_initial_state(self._kept[0].shape[0])
-        states = keras.tree.flatten(states)
+        given = states is not None
+        states = keras.tree.flatten(states if given else self.get_initial_state(self._kept[0].shape[0]))
         if len(states) != len(self._kept):
             raise ValueError(f"Expected {len(self._kept)} states. Received: {len(states)} states")
         for variable, state in zip(self._kept, states, strict=True):
             variable.assign(state)
+        self._begun.assign(ops.full(self._begun.shape, given))
 
     reset_states = reset_state
