@@ -397,6 +397,17 @@ def test_a_loaded_stateful_layer_starts_from_the_initial_state_that_it_learned(r
     assert np.abs(zero - array(fresh)).max() > 1e-3
 
 
+def test_the_gradient_of_a_learned_state_is_that_of_the_rows_that_start(rng):
+    layer = keras_rnnx.VanillaRNN(1, "linear", stateful=True, learn_initial_state=True, dtype=FLOAT)
+    layer.build((3, 1, 1))
+    layer.set_weights([np.ones((1, 1)), np.full((1, 1), 0.5), np.zeros(1), np.zeros(1)])
+    x, start = tensor(rng.normal(size=(3, 1, 1))), layer.weights[-1]
+    for rows, wanted in ((1, 0.5), (3, 2 * 0.5), (3, 0)):  # two rows of three begin with the second call
+        found = gradients(lambda x: ops.sum(layer(x, training=True)), [x[:rows]], [start])[1]
+        np.testing.assert_allclose(found, [wanted], rtol=0, atol=1e-6)
+        layer(x[:rows])
+
+
 def test_what_does_not_fit_is_said_when_a_model_is_made():
     x, state = keras.Input((T, D)), [keras.Input((H,))]
     for lengths in (keras.Input((1,), dtype="int32"), keras.Input((), dtype="float32")):
