@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from cases import CASES, each_case, gradients, outcome, shared, tensor, tensors, weighted
+from catalogue import CATALOGUE
 
 import keras_rnnx
 
@@ -53,6 +54,15 @@ def listed():
                 layer = case.make(H, dtype="float32", **options)
                 layer.build((None, None, D))
                 found[f"{case}/{structure}"] = layer
+    for case in CATALOGUE:
+        if case.cell.__module__.startswith("keras_rnnx."):
+            layer = case.make(case.units or H, dtype="float32")
+            layer.build((None, None, case.features or D))
+            found[f"catalogue/{case}"] = layer
+    for kind in (keras_rnnx.ConvLSTM1D, keras_rnnx.ConvLSTM2D, keras_rnnx.ConvGRU2D, keras_rnnx.ConvLSTM3D):
+        layer = kind(H, 3, padding="same")
+        layer.build((None, None, *[5] * int(kind.__name__[-2]), D))
+        found[f"convolutional/{kind.__name__}"] = layer
     more = {
         "bidirectional": keras_rnnx.Bidirectional(keras_rnnx.LSTM(H)),
         "deep-highway": keras_rnnx.DeepRNN(keras_rnnx.GRUCell(H), depth=3, residual="highway"),
