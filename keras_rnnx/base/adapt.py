@@ -61,6 +61,11 @@ class StackedCells(AbstractCell):
         return any(cell.timed for cell in self.cells)
 
     @property
+    def attends(self):
+        """Whether one of them looks at a memory."""
+        return any(cell.attends for cell in self.cells)
+
+    @property
     def step_axes(self):
         """As the first cell."""
         return self.cells[0].step_axes
@@ -89,14 +94,25 @@ class StackedCells(AbstractCell):
         """The initial states of each cell."""
         return [cell.get_initial_state(batch_size=batch_size) for cell in self.cells]
 
-    def build(self, input_shape):
+    def build(self, input_shape, memory_shape=None):
         """Builds each cell on the outputs of the one before it."""
         for cell in self.cells:
             if not cell.built:
-                cell.build(input_shape)
+                cell.build(input_shape, **({"memory_shape": memory_shape} if cell.attends else {}))
                 cell.built = True
             input_shape = (*tree.flatten(input_shape)[:1], *as_shape(cell.output_size))
         self.built = True
+
+    def start(self, batch, how):
+        """The initial states of each cell."""
+        return [s for i, cell in enumerate(self.cells) for s in cell.start(batch, self._reading_of(i, how))]
+
+    def attended(self, memory, mask):
+        """What each cell makes of the memory."""
+        return [cell.attended(memory, mask) if cell.attends else None for cell in self.cells]
+
+    def _reading_of(self, i, how):
+        return how if how.attended is None else dataclasses.replace(how, attended=how.attended[i])
 
     def check(self):
         """Tries one step of each cell."""
@@ -115,13 +131,14 @@ class StackedCells(AbstractCell):
 
     def read(self, x, state, how):
         """Reads layer by layer, so that each projects its whole input at once."""
-        state, states, final, start = list(state), [], [], []
+        state, states, final, start, probe = list(state), [], [], [], list(how.probe)
         for i, cell in enumerate(self.cells):
             last = i + 1 == len(self.cells)
             emit = how.emit if last or how.emit == "states" else "outputs"
             count = len(tree.flatten(cell.state_size))
             mine, state = state[:count], state[count:]
-            result = cell.read(x, mine, dataclasses.replace(how, emit=emit))
+            result = cell.read(x, mine, dataclasses.replace(self._reading_of(i, how), emit=emit, probe=probe[:count]))
+            probe = probe[count:]
             final += result.final
             states += result.states or []
             start += (result.start or [None])[1:]
@@ -232,6 +249,7 @@ class KerasCell(AbstractCell):
 
     def read(self, x, state, how, constants=None):
         """Reads a sequence; see `AbstractCell.read`."""
+        how.unprobed(self, "a black box whose output may be made from anything")
         inputs = tree.flatten(x)
         steps, batch = ops.shape(inputs[0])[:2]
 

@@ -9,6 +9,7 @@ so that the gradients of its kernels are batched too.
 import dataclasses
 import functools
 
+import keras
 from keras import ops
 
 from keras_rnnx.base import reading
@@ -30,10 +31,17 @@ class Inner:
     Attributes:
         cell: the cell.
         source: the name of the part whose output it reads, `NOTHING`, or None where it reads the layer's inputs.
+        joined: whether it reads the layer's inputs too, in front of that.
     """
 
     cell: object
     source: str | None = None
+    joined: bool = False
+
+    @property
+    def outer(self):
+        """Whether it reads the layer's inputs."""
+        return self.source is None or self.joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +90,7 @@ class ComposedCell(AbstractCell):
 
         Args:
             take: `take(name, states, left=None)` steps a part from a list of states, and gives the list of the new
-                ones; `left`, (B, ...), is the input of a part that is fed.
+                ones; `left`, (B, ...), is the input of a part that is fed, without the layer's where it is joined.
             *state: the old states.
 
         Returns:
@@ -138,7 +146,11 @@ class ComposedCell(AbstractCell):
 
     def get_initial_state(self, batch_size=None):
         """The initial states of the cells, as far as they are carried."""
-        return [s for kept in self.kept() for s in self._part(kept).initial(batch_size)[kept.first :]]
+        return self.start(batch_size, Reading())
+
+    def start(self, batch, how):
+        """See `AbstractCell`."""
+        return [s for kept in self.kept() for s in self._part(kept).initial(batch, how)[kept.first :]]
 
     def readout(self, h):
         """The output from the first state."""
@@ -153,18 +165,23 @@ class ComposedCell(AbstractCell):
         self.features = known_features(input_shape)
         inner = self.inner()
         for name, part in self.whole.parts.items():
+            fed = self.fed_width(name)
+            part.build((*input_shape[:-1], (self.features if inner[name].outer else 0) + fed))
+            if inner[name].joined:
+                part.join(self.features)
             source = inner[name].source
-            if source is None:
-                width = self.features
-            else:
-                width = inner[source].cell.output_size if source else 0
-            part.build((*input_shape[:-1], width))
             if source and not self.whole.parts[source].plain:
                 raise ValueError(
                     f"Expected in {type(self).__name__} a cell whose output has no weights, as {name!r} reads it at "
                     f"each step. Received: {source!r}, a {type(inner[source].cell).__name__} with an output of its own"
                 )
         self.built = True
+
+    def fed_width(self, name):
+        """How wide the input of a part is that is made in the loop. Default: the output of its source."""
+        inner = self.inner()
+        source = inner[name].source
+        return inner[source].cell.output_size if source else 0
 
     def check(self):
         """Tries one step of each cell."""
@@ -182,14 +199,17 @@ class ComposedCell(AbstractCell):
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
+        if any(self.whole.outputs):
+            how.unprobed(self, "one of whose Keras cells has an output of its own")
         steps, batch = ops.shape(x)[:2]
         made = self.whole.inputs(x, how)
         flow = {
             "x": {**made, "delta": how.intervals(x, self.state_dtype)} if self.timed else made,
             "state": [ops.cast(s, self.state_dtype) for s in state],
             "weights": self.whole.weights(),
-            "vectors": self.whole.vectors(),
-            "reset_state": self.get_initial_state(batch) if how.resets is not None else [],
+            "vectors": self.whole.vectors(how),
+            "reset_state": self.start(batch, how) if how.resets is not None else [],
+            "probe": list(how.probe),
         }
         data = self.whole.drawn(how, steps, batch)
         data["slots"].update(how.flags(steps))
@@ -210,13 +230,17 @@ class ComposedCell(AbstractCell):
             ValueError: in training with dropout, zoneout or batch statistics, which belong to a whole sequence.
         """
         states = self.states_of_step(states, training, deltas)
+        return self.single_step(inputs, states, bool(training), deltas, Reading())
+
+    def single_step(self, inputs, states, training, deltas, how):
+        """One step outside the engine: the output and the list of new states."""
         x = self.whole.inputs(ops.cast(inputs, self.compute_dtype))
         if self.timed:
             x["delta"] = reading.interval(deltas, inputs, self.state_dtype)
         multiply = reading.multiplier(self.whole.weights(), self.state_dtype)
         states = [ops.cast(s, self.state_dtype) for s in states]
-        drawn = self.whole.drawn(Reading(), 1, ops.shape(inputs)[0])
-        new = self.whole.advance(bool(training), x, multiply, self.whole.vectors(), drawn, states)
+        drawn = self.whole.drawn(how, 1, ops.shape(inputs)[0])
+        new = self.whole.advance(training, x, multiply, self.whole.vectors(how), drawn, states)
         return ops.cast(self.readout(new[0]), self.compute_dtype), new
 
     def _part(self, kept):
@@ -228,18 +252,67 @@ class ComposedCell(AbstractCell):
         return self._engines[training]
 
 
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class ChainedCell(ComposedCell):
+    """Cells on top of each other as one cell: in each step, each reads the output that the one below made in that step.
+
+    `RNN` with a list of cells computes the same, level by level, which is faster; a chain is for use inside another
+    cell. Its first states are those of the last cell, which makes the output; then come those of the cells from the
+    first on.
+
+    Args:
+        cells: a list of cells that another one can step.
+        **kwargs: `name`, `dtype` and `trainable`. Default of `dtype`: that of the first cell.
+    """
+
+    def __init__(self, cells, **kwargs):
+        cells = [inner_cell(cell) for cell in cells]
+        if not cells:
+            raise ValueError("Expected at least one cell. Received: an empty list")
+        super().__init__(**{"dtype": cells[0].dtype_policy, **kwargs})
+        self.cells = cells
+
+    @property
+    def speaker(self):
+        """The last cell."""
+        return f"cell_{len(self.cells) - 1}"
+
+    def inner(self):
+        """Each cell on the one below."""
+        return {f"cell_{i}": Inner(cell, f"cell_{i - 1}" if i else None) for i, cell in enumerate(self.cells)}
+
+    def kept(self):
+        """The states of the last cell, then those of the others."""
+        others = [f"cell_{i}" for i in range(len(self.cells) - 1)]
+        return [Kept(name, prefix=f"{name}_") for name in (self.speaker, *others)]
+
+    def step(self, take, *state):
+        """Steps the cells from the first to the last."""
+        state, old, new = list(state), {}, {}
+        for kept in self.kept():
+            count = len(self.whole.parts[kept.part].sizes)
+            old[kept.part], state = state[:count], state[count:]
+        left = None
+        for name in self.inner():
+            new[name] = take(name, old[name], left)
+            left = self.heard(name, new[name])
+        return [s for kept in self.kept() for s in new[kept.part]]
+
+
 def inner_cell(cell):
-    """A cell for use inside another one.
+    """A cell for use inside another one; of a list of cells, the chain.
 
     Raises:
         ValueError: if it is no cell, or none that can be stepped inside the loop of another one.
     """
+    if isinstance(cell, (list, tuple)):
+        return ChainedCell(cell)
     cell = as_cell(cell, getattr(cell, "dtype_policy", None))
     flat = cell.step_axes == ("features",)
-    if not (isinstance(cell, (Cell, ComposedCell, KerasCell)) and flat):
+    if not (isinstance(cell, (Cell, ComposedCell, KerasCell)) and flat) or cell.attends:
         raise ValueError(
             "Expected a cell that another one can step: a keras_rnnx.Cell of feature vectors, a Keras cell, or one "
-            f"made of these. Received: {type(cell).__name__}"
+            f"made of these, but none that attends to a memory. Received: {type(cell).__name__}"
         )
     return cell
 
@@ -260,8 +333,15 @@ class ComposedPart(Part):
 
     def __init__(self, cell, fed=False):
         super().__init__(cell, fed)
-        self.outer = {name: inner.source is None for name, inner in cell.inner().items()}
+        self.outer = {name: inner.outer for name, inner in cell.inner().items()}
         self.parts = {name: cell.part_of(i.cell, fed or i.source is not None) for name, i in cell.inner().items()}
+
+    def join(self, width):
+        """See `Part`."""
+        super().join(width)
+        for name, outer in self.outer.items():
+            if outer:
+                self.parts[name].join(width)
 
     @property
     def rates(self):
@@ -287,13 +367,14 @@ class ComposedPart(Part):
         """See `Part`."""
         return {"parts": {name: self.parts[name].inputs(x, how) for name, outer in self.outer.items() if outer}}
 
-    def received(self, left, multiply, vectors, fixed):
+    def received(self, left, multiply, vectors, fixed, ahead=None):
         """See `Part`."""
         fixed = fixed.get("held", {}).get("drawn", {})
 
         def of(name):
             inside = functools.partial(_prefixed, multiply, name)
-            return self.parts[name].received(left, inside, vectors["parts"][name], fixed.get(name, {}))
+            mine = None if ahead is None else ahead["parts"][name]
+            return self.parts[name].received(left, inside, vectors["parts"][name], fixed.get(name, {}), mine)
 
         return {"parts": {name: of(name) for name, outer in self.outer.items() if outer}}
 
@@ -301,9 +382,9 @@ class ComposedPart(Part):
         """See `Part`."""
         return {f"{name}/{key}": w for name, part in self.parts.items() for key, w in part.weights().items()}
 
-    def vectors(self):
+    def vectors(self, how):
         """See `Part`."""
-        return {"parts": {name: part.vectors() for name, part in self.parts.items()}}
+        return {"parts": {name: part.vectors(how) for name, part in self.parts.items()}}
 
     def drawn(self, how, steps, batch):
         """See `Part`. The engine hands `ids` to the step beside x, and `held` among the vectors."""
@@ -327,7 +408,9 @@ class ComposedPart(Part):
             part, mine = self.parts[name], vectors["parts"][name]
             inside = functools.partial(_prefixed, multiply, name)
             drawn = {"slots": slots.get(name, {}), "fixed": fixed.get(name, {})}
-            made = x["parts"][name] if left is None else part.received(left, inside, mine, drawn["fixed"])
+            made = x["parts"].get(name)
+            if left is not None:
+                made = part.received(left, inside, mine, drawn["fixed"], made)
             made = {**made, "delta": x["delta"]} if part.timed else made
             return part.advance(training, made, inside, mine, drawn, list(states))
 

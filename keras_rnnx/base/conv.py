@@ -1,5 +1,7 @@
 """The base of cells whose states are maps: their products with the inputs and with the state are convolutions."""
 
+import dataclasses
+
 import keras
 from keras import ops, tree
 
@@ -149,6 +151,7 @@ class ConvCell(Cell):
 
     def read(self, x, state, how):
         """Reads a sequence (T, B, maps in the data format); see `Cell.read`."""
+        how = dataclasses.replace(how, probe=[self._inside(p) for p in how.probe])
         result = super().read(self._inside(x), [self._inside(s) for s in state], how)
         return Result(**tree.map_structure(self._outside, vars(result)))
 

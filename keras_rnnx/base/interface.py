@@ -3,7 +3,7 @@
 import dataclasses
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_rnnx.arguments import config_of
 from keras_rnnx.engine import masks
@@ -12,8 +12,8 @@ from keras_rnnx.engine.sequential import Walk
 
 
 def as_shape(size):
-    """The size of a state as a shape without the batch."""
-    return (size,) if isinstance(size, int) else tuple(size)
+    """The size of a state as a shape without the batch; None for a size that the call decides."""
+    return (size,) if size is None or isinstance(size, int) else tuple(size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,9 @@ class Reading:
         unroll: write the loop out.
         memory: `("store", None)`, `("remat", k)` or `("tbptt", k)`.
         clip: bound of the gradient that enters each earlier step, or None.
+        probe: nothing, or an array (T, B, ...) of the state dtype for each state, whatever it holds: its gradient is
+            that of the loss in the state after each step.
+        attended: what the cell's `attended` made of a memory, or None.
     """
 
     mask: object = None
@@ -42,6 +45,16 @@ class Reading:
     unroll: bool = False
     memory: tuple = ("store", None)
     clip: float | None = None
+    probe: list | tuple = ()
+    attended: object = None
+
+    def unprobed(self, cell, why):
+        """Raises, with the reason why a cell cannot tell the gradients in its states, where they are asked for."""
+        if self.probe:
+            raise ValueError(
+                "Expected layers whose outputs are made from their states, to tell the gradients in these; `layers` "
+                f"leaves others out. Received: {type(cell).__name__}, {why}"
+            )
 
     def flags(self, steps):
         """What the engine needs at each step besides the inputs: mask, resets, where tbptt cuts."""
@@ -119,6 +132,7 @@ class AbstractCell(keras.layers.Layer):
         timed: whether it reads the time between steps.
         measures: whether training measures something over a whole sequence.
         takes_constants: whether `read` takes `constants`, which every step gets.
+        attends: whether each step looks at a memory, a sequence of its own: see `attended`.
         step_axes: the names of the axes of one step's inputs, without the batch.
         features_axis: the axis of the features in the inputs and the output, counted from the last one.
         LACKS: names of arguments of the base classes that the cell does not have.
@@ -129,6 +143,7 @@ class AbstractCell(keras.layers.Layer):
     timed = False
     measures = False
     takes_constants = False
+    attends = False
     step_axes = ("features",)
     features_axis = -1
     LACKS = ()
@@ -159,6 +174,18 @@ class AbstractCell(keras.layers.Layer):
 
     def check_inputs(self, shapes):
         """Called at each call with the static shapes of the inputs: raises where they do not fit."""
+
+    def start(self, batch, how):
+        """The states before the first step, a flat list, for a `Reading`. Default: `get_initial_state`."""
+        del how
+        return tree.flatten(self.get_initial_state(batch_size=batch))
+
+    def attended(self, memory, mask):
+        """What the steps need of a memory (B, S, M) and its mask (B, S) or None, made once for all of them.
+
+        Only for a cell that `attends`, whose `build` takes the shape of the memory too.
+        """
+        raise NotImplementedError
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a flat list of states, as a `Reading` says; returns a `Result`."""

@@ -80,7 +80,7 @@ class LinearCell(ProjectingCell):
         steps, flags = x.shape[0], how.flags(ops.shape(x)[0])
         x = self.dropped(x, how)
         deltas = {} if how.deltas is None else {"deltas": how.intervals(x, self.state_dtype)}
-        given = {"x": x, "flags": flags, **deltas}
+        given = {"x": x, "flags": flags, "probe": list(how.probe), **deltas}
         if how.reverse:
             given = keras.tree.map_structure(lambda a: ops.flip(a, 0), given)
         flags = given["flags"]
@@ -88,7 +88,8 @@ class LinearCell(ProjectingCell):
         seen, carried = _seen(given["x"], state, flags, self.window)
         a, b, *beside = self.coefficients(seen, given.get("deltas")) if self.timed else self.coefficients(seen)
         start = state[: len(a)]
-        states = self.solved(a, b, start, flags, how, self.path(how, steps))
+        how_read = dataclasses.replace(how, probe=given["probe"][: len(a)])
+        states = self.solved(a, b, start, flags, how_read, self.path(how, steps))
         beside = masks.last_read(beside[0], flags.get("mask"), flags.get("reset")) if beside else None
         result = self._result([*states, *carried], len(a), beside, how)
         if how.holds_start:
@@ -103,7 +104,7 @@ class LinearCell(ProjectingCell):
             a, b: what `coefficients` gave.
             start: the number (B, ...) before the first step.
             flags: dict of what there is of `mask` (T, B), `reset` (T, B) and `cut` (T,), in the order of reading.
-            how: the `Reading`.
+            how: the `Reading`, with its probe in the order of reading.
             path: the `Path`.
         """
         a, b = self._flagged(a, b, flags)
@@ -117,6 +118,7 @@ class LinearCell(ProjectingCell):
             mask=flags.get("mask"),
             compiled=path.compiled,
             save=how.training and how.memory[0] != "remat",
+            probe=how.probe,
         )
 
     def _flagged(self, a, b, flags):

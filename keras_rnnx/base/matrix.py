@@ -204,6 +204,7 @@ class MatrixCell(ProjectingCell):
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
+        how.unprobed(self, "whose output is not made from the state after the step")
         steps, flags = x.shape[0], how.flags(ops.shape(x)[0])
         x = self.dropped(x, how)
         if how.reverse:

@@ -19,13 +19,20 @@ class Part:
 
     Args:
         cell: the cell.
-        fed: whether its inputs are made in the loop; else they are the layer's.
+        fed: whether inputs are made in the loop; else all are the layer's.
+
+    Attributes:
+        joined: how many of the inputs of a fed part are the layer's, in front of what is made in the loop.
     """
 
     rates = ()
 
     def __init__(self, cell, fed=False):
-        self.cell, self.fed = cell, fed
+        self.cell, self.fed, self.joined = cell, fed, 0
+
+    def join(self, width):
+        """Says how many of the inputs are the layer's."""
+        self.joined = width
 
     @property
     def timed(self):
@@ -61,8 +68,9 @@ class Part:
         """The output from the first state, for any number of steps at once."""
         return self.cell.readout(h)
 
-    def initial(self, batch):
-        """The initial states, a list."""
+    def initial(self, batch, how):
+        """The initial states, a list; `how`: a `Reading`."""
+        del how
         return list(self.cell.get_initial_state(batch_size=batch))
 
     def build(self, input_shape):
@@ -94,16 +102,19 @@ class Part:
         """What a step reads of the layer's inputs (..., D), for all steps at once; with dropout as `how` says."""
         raise NotImplementedError
 
-    def received(self, left, multiply, vectors, fixed):
-        """What a step reads of `left` (B, D), which another cell has made in this step."""
+    def received(self, left, multiply, vectors, fixed, ahead=None):
+        """What a step reads of `left` (B, D), which another cell has made in this step.
+
+        `ahead`: what `inputs` gave for this step, where the part is joined.
+        """
         raise NotImplementedError
 
     def weights(self):
         """The weights of each product, by the name that `multiply` takes."""
         raise NotImplementedError
 
-    def vectors(self):
-        """What a step reads besides that and has a gradient: nested arrays."""
+    def vectors(self, how):
+        """What a step reads besides that and has a gradient: nested arrays; `how`: a `Reading`."""
         raise NotImplementedError
 
     def drawn(self, how, steps, batch):
@@ -128,11 +139,14 @@ class CellPart(Part):
     Where it is fed, its `inputs` run in the loop. Their products with variables are made by the engine; every other
     variable that they read gets its value there from `vectors`. A kernel without rows, of a cell that reads no input,
     makes zeros, and is among these to have a gradient.
+
+    Where it is joined, a product with the whole input has its share of the layer's inputs made ahead, for all steps at
+    once: only the rows of the kernel that meet the rest are in the loop.
     """
 
     def __init__(self, cell, fed=False):
         super().__init__(cell, fed)
-        self._multiplied, self._read = None, None
+        self._multiplied, self._read, self._whole = None, None, set()
 
     @property
     def rates(self):
@@ -157,11 +171,14 @@ class CellPart(Part):
                 "Expected a cell that reads one step at a time where another cell feeds it. Received: "
                 f"{self.cell.name}, a {type(self.cell).__name__} that measures a whole sequence in training"
             )
-        multiplied, read = {}, {}
+        multiplied, read, parts = {}, {}, set()
+        whole = ops.zeros((2, self.cell.features), self.cell.compute_dtype)
 
         def note(x, weight, count):
             if isinstance(weight, keras.Variable):
                 known = (multiplied if weight.shape[0] else read).setdefault(weight.name, weight)
+                if x is not whole:
+                    parts.add(weight.name)
                 if known is not weight:
                     raise ValueError(
                         f"Expected weights with names of their own in {type(self.cell).__name__}, which another cell "
@@ -170,8 +187,9 @@ class CellPart(Part):
             return _zeros(x, weight, count)
 
         with _multiplying(self.cell, note), _Noting(read):
-            self.cell.inputs(ops.zeros((2, self.cell.features), self.cell.compute_dtype))
+            self.cell.inputs(whole)
         self._multiplied, self._read = multiplied, list(read.values())
+        self._whole = set(multiplied) - parts if self.joined else set()
 
     def _found(self):
         if self._read is None:
@@ -180,35 +198,61 @@ class CellPart(Part):
 
     def inputs(self, x, how=None):
         """See `Part`."""
+        if self.joined:
+            return self._ahead(x if how is None else self.cell.dropped(x, how))
         made = self.cell.inputs(x) if how is None else self.cell.inputs_of_sequence(x, how)
         return {"inputs": list(made.values())}
 
-    def received(self, left, multiply, vectors, fixed):
+    def _ahead(self, x):
+        """The layer's inputs and their share of each product with the whole input, in the order of the products."""
+        made, (multiplied, _) = [], self._found()
+
+        def product(row, weight, count):
+            if multiplied.get(getattr(weight, "name", None)) is weight and weight.name in self._whole:
+                rows = ops.cast(weight, x.dtype)[: self.joined]
+                made.append([products.apply({"kernel": part}, x, x.dtype) for part in split(rows, count)])
+            return _zeros(row, weight, count)
+
+        with _multiplying(self.cell, product):
+            self.cell.inputs(ops.zeros((1, self.cell.features), x.dtype))
+        return {"x": x, "shares": made}
+
+    def received(self, left, multiply, vectors, fixed, ahead=None):
         """See `Part`."""
+        left = ops.cast(left, self.cell.compute_dtype)
+        left = left * fixed["dropout"] if "dropout" in fixed else left
+        whole = left if ahead is None else ops.concatenate([ops.cast(ahead["x"], left.dtype), left], axis=-1)
+        shares = iter([] if ahead is None else ahead["shares"])
 
         def product(x, weight, count):
             if not weight.shape[0]:
                 return _zeros(x, weight, count)
-            if isinstance(weight, keras.Variable):
+            if not isinstance(weight, keras.Variable):
+                return split(products.apply({"kernel": weight}, x, x.dtype), count)
+            if weight.name not in self._whole:
                 return [ops.cast(a, x.dtype) for a in multiply(f"inputs:{weight.name}", x, count)]
-            return split(products.apply({"kernel": weight}, x, x.dtype), count)
+            made = zip(next(shares), multiply(f"inputs:{weight.name}", left, count), strict=True)
+            return [ops.cast(share + a, x.dtype) for share, a in made]
 
-        left = ops.cast(left, self.cell.compute_dtype)
-        left = left * fixed["dropout"] if "dropout" in fixed else left
         with _multiplying(self.cell, product), _Given(self._found()[1], vectors["inputs"]):
-            return {"inputs": list(self.cell.inputs(left).values())}
+            return {"inputs": list(self.cell.inputs(whole).values())}
 
     def weights(self):
         """See `Part`."""
         weights = reading.weights_of_step(self.cell)
         if self.fed:
-            dtype = self.cell.compute_dtype
-            more = {f"inputs:{name}": {"kernel": ops.cast(w, dtype)} for name, w in self._found()[0].items()}
+            more = {f"inputs:{name}": {"kernel": self._in_loop(w)} for name, w in self._found()[0].items()}
             weights = {**weights, **more}
         return weights
 
-    def vectors(self):
+    def _in_loop(self, weight):
+        """The rows of an input kernel whose product is made in the loop."""
+        rows = ops.cast(weight, self.cell.compute_dtype)
+        return rows[self.joined :] if weight.name in self._whole else rows
+
+    def vectors(self, how):
         """See `Part`."""
+        del how
         vectors = {"step": self.cell.values_of_vectors()}
         if self.fed:
             vectors["inputs"] = [ops.cast(v, v.dtype) for v in self._found()[1]]  # convert_to_tensor keeps a variable
@@ -220,7 +264,7 @@ class CellPart(Part):
         if how.training:
             reading.draw(self.cell, data, steps, batch)
             if self.fed and self.cell.dropout:
-                ones = ops.ones((1, batch, self.cell.features), self.cell.compute_dtype)
+                ones = ops.ones((1, batch, self.cell.features - self.joined), self.cell.compute_dtype)
                 data["fixed"]["dropout"] = self.cell.dropped(ones, how)[0]
         return data
 
@@ -272,8 +316,9 @@ class KerasPart(Part):
         """The state itself."""
         return h
 
-    def initial(self, batch):
+    def initial(self, batch, how):
         """Zero for the output, then the initial states of the cell."""
+        del how
         output = [ops.zeros((batch, self.cell.output_size), self.cell.state_dtype)] * self.separate
         return [*output, *tree.flatten(self.cell.get_initial_state(batch_size=batch))]
 
@@ -294,17 +339,18 @@ class KerasPart(Part):
         del how
         return {"x": [x], "ids": []}
 
-    def received(self, left, multiply, vectors, fixed):
+    def received(self, left, multiply, vectors, fixed, ahead=None):
         """See `Part`."""
         del multiply, vectors, fixed
-        return self.inputs(left)
+        return self.inputs(left if ahead is None else ops.concatenate([*ahead["x"], left], axis=-1))
 
     def weights(self):
         """None: the products are inside the black box."""
         return {}
 
-    def vectors(self):
+    def vectors(self, how):
         """See `Part`."""
+        del how
         return self.cell.values()[0]
 
     def drawn(self, how, steps, batch):

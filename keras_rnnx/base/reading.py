@@ -145,23 +145,24 @@ def read(cell, x, state, how):
     return result_of(cell, flow, made["emit"], made["final"], how)
 
 
-def read_pair(cells, x, states, how):
+def read_pair(cells, x, states, ways):
     """Reads a sequence forwards by one cell and backwards by another one like it, in one loop.
 
     Args:
         cells: two cells for which `alike` holds.
         x: (T, B, D).
         states: two lists of states.
-        how: the `Reading` of the forward cell.
+        ways: their `Reading`s, which differ in the direction.
 
     Returns:
         Two `Result`s, aligned to time.
     """
-    ways = [how, dataclasses.replace(how, reverse=not how.reverse)]
+    how = ways[0]
     flows, datas = zip(*[_prepared(*each) for each in zip(cells, (x, x), states, ways, strict=True)], strict=True)
     lanes = []
     for way, flow, data in zip(ways, flows, datas, strict=True):
-        timed = {"x": flow["x"], "slots": {k: v for k, v in data["slots"].items() if k != "cut"}}
+        slots = {k: v for k, v in data["slots"].items() if k != "cut"}
+        timed = {"x": flow["x"], "probe": flow["probe"], "slots": slots}
         timed = keras.tree.map_structure(lambda a: ops.flip(a, 0), timed) if way.reverse else timed
         rows = {key: flow[key] for key in ("weights", "vectors")}
         rows = keras.tree.map_structure(lambda w: w[None] if len(w.shape) == 1 else w, rows)
@@ -176,7 +177,7 @@ def read_pair(cells, x, states, how):
         timed["slots"]["cut"] = ops.flip(cuts, 0) if how.reverse else cuts
     data = {"slots": timed["slots"], "fixed": rest.pop("fixed")}
     walk = walk_of(cells[0], dataclasses.replace(how, reverse=False), cells[0].path(how), lanes=True)
-    made = cells[0].engine.run({**rest, "x": timed["x"]}, data, walk)
+    made = cells[0].engine.run({**rest, "x": timed["x"], "probe": timed["probe"]}, data, walk)
     results = []
     for i, (cell, way, flow) in enumerate(zip(cells, ways, flows, strict=True)):
         emit = [ops.flip(a[:, i], 0) if way.reverse else a[:, i] for a in made["emit"]]
@@ -204,6 +205,7 @@ def _prepared(cell, x, state, how):
         "weights": weights_of_step(cell),
         "vectors": cell.values_of_vectors(),
         "reset_state": cell.initial_state(batch) if how.resets is not None else [],
+        "probe": list(how.probe),
     }
     data = {"slots": how.flags(steps), "fixed": {}}
     if how.training:
@@ -266,6 +268,7 @@ def obstacles(cell, how):
         f"recurrent_structure={cell.recurrent_structure!r}": cell.recurrent_structure != "dense",
         f"memory={how.memory!r}": how.memory[0] != "store",
         "recurrent_clip": how.clip is not None,
+        "gradients in the states": how.probe,
         f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
     }
     return [name for name, asked in found.items() if asked]

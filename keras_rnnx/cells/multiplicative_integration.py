@@ -93,7 +93,7 @@ class IntegratedPart(CellPart):
         super().__init__(cell, fed)
         self.owner = owner
 
-    def vectors(self):
+    def vectors(self, how):
         """See `Part`; and those of (2), an array for each gate."""
         cell, gates = self.cell, self.cell.recurrent_gates
         own = {
@@ -104,7 +104,7 @@ class IntegratedPart(CellPart):
         if bias is not None:
             parts = dict(zip(cell.gates, split(ops.cast(bias, cell.state_dtype), len(cell.gates)), strict=True))
             own["bias"] = [parts[gate] for gate in gates]
-        return {**super().vectors(), "integration": own}
+        return {**super().vectors(how), "integration": own}
 
     def step(self, training, x, multiply, vectors, *state):
         """See `Part`."""

@@ -123,6 +123,7 @@ class ParallelLMUCell(LinearCell):
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading` of so many steps (None: unknown)."""
         each = ["recurrent_clip"] if how.clip is not None else []
+        each += ["a gradient in the states"] if how.probe else []
         return paths.choose_chunks(steps, how.unroll, each, how.memory[1] if how.memory[0] == "tbptt" else None)
 
     def solved(self, a, b, start, flags, how, path):
@@ -138,6 +139,7 @@ class ParallelLMUCell(LinearCell):
         slots = {"cut": padded(flags["cut"], size)[::size]} if "cut" in flags else {}
         flow = {"x": {"end": chunks.response[..., -1, :]}, "state": [start]}
         flow |= {"weights": {}, "vectors": {}, "reset_state": []}
+        flow["probe"] = [ops.reshape(p, (steps, ops.shape(p)[1], *shape)) for p in how.probe]
         walk = how.walk_over_chunks(emit=(0,), compiled=path.compiled)
         data = {"slots": {**slots, **chunks.slots}, "fixed": {"held": {"powers": chunks.powers}}}
         ends = self.engine.run(flow, data, walk)["emit"][0]

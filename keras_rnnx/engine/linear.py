@@ -46,7 +46,7 @@ class LinearEngine:
     def __init__(self):
         self._functions = {}
 
-    def run(self, a, b, start, form, cut=None, clip=None, mask=None, compiled=True, save=True):
+    def run(self, a, b, start, form, cut=None, clip=None, mask=None, compiled=True, save=True, probe=()):
         """All states of a linear recurrence.
 
         Args:
@@ -58,6 +58,7 @@ class LinearEngine:
             mask: (T, B) bool or None, the steps at which to clip. Default: all.
             compiled: run as a compiled region.
             save: keep what the gradient needs.
+            probe: none, or the number (T, B, ...) whose gradient is to be that in the states, g; see `Engine`.
 
         Returns:
             The number (T, B, ...).
@@ -65,7 +66,7 @@ class LinearEngine:
         steps = ops.shape(a[0])[0]
         flags = {"cut": cut, "mask": None if clip is None else mask}
         flags = {name: flag for name, flag in flags.items() if flag is not None}
-        slots, padded = {"a": a, "b": b, **flags}, None
+        slots, padded = {"a": a, "b": b, "probe": list(probe), **flags}, None
         if compiled:
             slots, padded = backend.bucket(slots)
         data = {name: slots.pop(name) for name in flags}
@@ -110,7 +111,8 @@ def _backward(form, clip, args, saved, cotangents):
     start = times([part[0] for part in a], [part[0] for part in g])
     if clip is not None:
         start = masks.bounded(start, clip, None if mask is None else mask[0])
-    return ({"a": times(g, conjugate(before)), "b": g, "start": start},)
+    probe = g if flow["probe"] else []
+    return ({"a": times(g, conjugate(before)), "b": g, "probe": probe, "start": start},)
 
 
 def _flipped(number):

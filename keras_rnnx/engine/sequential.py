@@ -7,9 +7,13 @@ cotangent of the perturbation is exactly \(\delta u_{k,t}\), and the left operan
 After the loop, each matrix gets its gradient in one product over all T*B rows,
 \(\delta U_k = \sum_t l_{k,t}^\top \delta u_{k,t}\). Vectors that a step reads are summed in the loop.
 
+A probe is an array (T, B, H) that no step reads. The gradient which it is given is what the backward loop holds of a
+state after each step: the total derivative of the loss in it, through the outputs and all later steps.
+
 Data flow: `flow` holds what has a gradient, `data` what has none.
 
-    flow: x (tree of (T, ...)), state [...], weights {name: {...}}, vectors {name: ...}, reset_state [...]
+    flow: x (tree of (T, ...)), state [...], weights {name: {...}}, vectors {name: ...}, reset_state [...],
+          probe: none, or one (T, B, H) for each state
     data: slots {mask (T, B), reset (T, B), zoneout [(T, B, H)], keep [(T, B, H)], cut (T,), ids [integer inputs]},
           fixed {keep [(B, H)], held {integers that a step reads}}, length ()
 """
@@ -102,7 +106,7 @@ class Engine:
         """
         steps = ops.shape(tree.flatten((flow["x"], data["slots"]))[0])[0]
         padded = bool(walk.remat)
-        slots = {"x": flow["x"], "slots": data["slots"]}
+        slots = {"x": flow["x"], "probe": flow.get("probe", []), "slots": data["slots"]}
         data = dict(data)
         if walk.remat and isinstance(steps, int):
             walk = dataclasses.replace(walk, remat=min(walk.remat, steps))
@@ -113,7 +117,7 @@ class Engine:
             padded = length is not None
             if padded:
                 data["length"] = length
-        flow, data = {**flow, "x": slots["x"]}, {**data, "slots": slots["slots"]}
+        flow, data = {**flow, "x": slots["x"], "probe": slots["probe"]}, {**data, "slots": slots["slots"]}
         outputs = self._function(walk)(flow, data)
         if padded:
             outputs = {**outputs, "emit": [a[:steps] for a in outputs["emit"]]}
@@ -143,8 +147,8 @@ def _whole_segments(slots, steps, walk):
     def last(a):
         return ops.concatenate([a, a[-1:] + ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])
 
-    flags = tree.map_structure(zeros, {**slots["slots"], "mask": mask})
-    return {"x": tree.map_structure(last, slots["x"]), "slots": flags}
+    flags, probe = tree.map_structure(zeros, ({**slots["slots"], "mask": mask}, slots["probe"]))
+    return {"x": tree.map_structure(last, slots["x"]), "probe": probe, "slots": flags}
 
 
 def _segments(slots, size):
@@ -244,20 +248,20 @@ def _backward(engine, walk, args, saved, cotangents):
     sums = {key: _zero_sums(flow[key]) for key in ("vectors", "reset_state")}
     carry = {**sums, "state": list(cotangents["final"])}
     if not walk.remat:
-        carry, dx, rows = _backward_segment(engine, walk, flow, data, slots, saved, cotangents["emit"], carry)
-        return {**_like(carry, flow), "x": dx, "rows": rows}
+        carry, slotted, rows = _backward_segment(engine, walk, flow, data, slots, saved, cotangents["emit"], carry)
+        return {**_like(carry, flow), **slotted, "rows": rows}
 
     def segment(carry, part):
         carry, total = carry
         _, saved = _forward_segment(engine, walk, flow, data, part["slots"], part["start"], save=True)
-        carry, dx, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
+        carry, slotted, rows = _backward_segment(engine, walk, flow, data, part["slots"], saved, part["emit"], carry)
         dweights = _weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-        return (carry, _added(total, dweights)), dx
+        return (carry, _added(total, dweights)), slotted
 
     parts = {"slots": slots, "emit": cotangents["emit"]}
     parts = {**_segments(parts, walk.remat), "start": saved["start"]}
-    (carry, dweights), dx = walk.back.scan(segment, (carry, _zero_sums(flow["weights"])), parts)
-    return {**_like({**carry, "weights": dweights}, flow), "x": _joined(dx)}
+    (carry, dweights), slotted = walk.back.scan(segment, (carry, _zero_sums(flow["weights"])), parts)
+    return {**_like({**carry, "weights": dweights}, flow), **_joined(slotted)}
 
 
 def _zero_sums(arrays):
@@ -278,7 +282,12 @@ def _like(gradients, flow):
 
 
 def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
-    """Returns the carry (cotangents of state, vectors, reset state), dx, and the rows of the weight gradients."""
+    """One walk back.
+
+    Returns:
+        The carry (cotangents of state, vectors, reset state), the gradients of x and of the probe, and the rows of the
+        weight gradients.
+    """
 
     def body(carry, slot):
         asked = []
@@ -314,12 +323,13 @@ def _backward_segment(engine, walk, flow, data, slots, saved, demit, carry):
             asked[k] = dataclasses.replace(asked[k], as_x=tuple(as_x))
             noise += [n for n, i in zip(parts, as_x, strict=True) if i is None]
         engine.asked[_kind(walk, data)] = asked  # whole, as another thread may read it
-        return new_carry, {"x": d["x"], "products": noise, "lefts": lefts}
+        probe = dstate if flow["probe"] else []
+        return new_carry, {"x": d["x"], "probe": probe, "products": noise, "lefts": lefts}
 
     slots = dict(slots)
     back = {"x": slots.pop("x"), "data": slots, "demit": demit, **saved}
     carry, results = walk.back.scan(body, carry, back, length=data.get("length"))
-    return carry, results["x"], results
+    return carry, {"x": results["x"], "probe": results.pop("probe")}, results
 
 
 def _replayed_step(engine, walk, flow, data, slot, asked, primals):

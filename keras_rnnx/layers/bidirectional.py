@@ -182,13 +182,13 @@ class Bidirectional(SequenceLayer):
             direction.prepared(sequences, state, given)
             for direction, state in zip(self._directions, states, strict=True)
         ]
-        x, _, how, valid = ready[0]
+        x, states, ways, valid = zip(*ready, strict=True)
         cells = [direction.cell for direction in self._directions]
-        results = reading.read_pair(cells, x, [each[1] for each in ready], how)
+        results = reading.read_pair(cells, x[0], states, ways)
         for direction, result in zip(self._directions, results, strict=True):
             if direction.stateful:
                 direction.keep_state(result.final)
-        return [(result, valid) for result in results]
+        return list(zip(results, valid, strict=True))
 
     def _merge(self, a, b):
         if self.merge_mode == "concat":

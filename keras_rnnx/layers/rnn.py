@@ -8,6 +8,7 @@ from keras import ops, tree
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.base.interface import AbstractCell, Reading, as_shape
+from keras_rnnx.base.watching import watched
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, first_mask, says_all_arguments
 from keras_rnnx.layers.state import StatefulLayer
@@ -47,6 +48,10 @@ class RNN(StatefulLayer):
             with the interval to the step it has just left, and its first step with that of the sequence's first.
             Default: 1 everywhere.
         constants: a tensor or nested tensors passed on to every step of a Keras cell that takes `constants`.
+        memory: (B, S, M), what a cell with attention looks at, see `keras_rnnx.attention.AttentionCell`. The length S
+            may differ from call to call.
+        memory_mask: (B, S) booleans, in any pattern; no step looks where it is False. Default: the mask that Keras
+            hands on with `memory`.
 
     Returns:
         The output (B, O) or (B, T, O); with `return_all_states` the states (B, T, H); with `return_state` the final
@@ -63,16 +68,16 @@ class RNN(StatefulLayer):
 
     # ---- Keras ----
 
-    def build(self, input_shape):
+    def build(self, sequences_shape, memory_shape=None):
         """Builds the cell and tries one step of it."""
         if self.cell.casts_inputs:
-            self._check_rank(input_shape)
-        step_shape = tree.map_shape_structure(lambda s: (s[0], *s[2:]), input_shape)
+            self._check_rank(sequences_shape)
+        step_shape = tree.map_shape_structure(lambda s: (s[0], *s[2:]), sequences_shape)
         if not self.cell.built:
-            self.cell.build(step_shape)
+            self.cell.build(step_shape, **({"memory_shape": memory_shape} if self.attends else {}))
             self.cell.built = True
         self.cell.check()
-        batch = tree.flatten(input_shape)[0]
+        batch = tree.flatten(sequences_shape)[0]
         if self.stateful and batch is not None:
             self.known_batch(batch)
         self.built = True
@@ -103,6 +108,7 @@ class RNN(StatefulLayer):
         self.checked_deltas(kwargs.get("deltas"), shape)
         masks.checked_lengths(kwargs.get("lengths"), shape[0])
         self._check_constants(kwargs.get("constants"))
+        self.check_memory(kwargs.get("memory"), kwargs.get("memory_mask"), sequences)
         self._checked_state(initial_state, shape[0])
         if self.stateful:
             self.known_batch(shape[0])
@@ -150,17 +156,22 @@ class RNN(StatefulLayer):
         mask = given.valid(first)
         resets = masks.checked("resets", given.resets, static)
         deltas = self.checked_deltas(given.deltas, static)
-        state = self._start(initial_state, batch, static[0])
+        how = self._reading(mask, resets, deltas, given)
+        state = self._start(initial_state, batch, static[0], how)
         if mask is not None:  # whatever stands at masked steps: it must not reach a gradient, times zero
             sequences = tree.map_structure(lambda a: masks.quiet(a, mask), sequences)
-            deltas = None if deltas is None else ops.where(mask, deltas, ops.ones_like(deltas))
         x = tree.map_structure(self._time_major, sequences)
-        return x, state, self._reading(mask, resets, deltas, given.training), mask
+        return x, state, watched(self, x, state, how), mask
 
     @property
     def timed(self):
         """Whether the cell reads the time between steps."""
         return self.cell.timed
+
+    @property
+    def attends(self):
+        """Whether the cell looks at a memory."""
+        return self.cell.attends
 
     @property
     def emit(self):
@@ -169,7 +180,13 @@ class RNN(StatefulLayer):
             return "states"
         return "outputs" if self.return_sequences else "last"
 
-    def _reading(self, mask, resets, deltas, training):
+    def _reading(self, mask, resets, deltas, given):
+        if mask is not None and deltas is not None:  # whatever stands at masked steps
+            deltas = ops.where(mask, deltas, ops.ones_like(deltas))
+        attended = None
+        if self.attends:
+            memory_mask = masks.checked("memory_mask", given.memory_mask, given.memory.shape)
+            attended = self.cell.attended(given.memory, memory_mask)
         mask, resets, deltas = (None if a is None else ops.transpose(a) for a in (mask, resets, deltas))
         return Reading(
             mask=mask,
@@ -177,10 +194,11 @@ class RNN(StatefulLayer):
             deltas=deltas,
             reverse=self.go_backwards,
             emit=self.emit,
-            training=training,
+            training=given.training,
             unroll=self.unroll,
             memory=self.memory,
             clip=self.recurrent_clip,
+            attended=attended,
         )
 
     def _time_major(self, a):
@@ -258,7 +276,7 @@ class RNN(StatefulLayer):
             raise ValueError(f"Expected `initial_state` of shapes {expected}. Received: {shapes}")
         return flat
 
-    def _start(self, initial_state, batch, static_batch):
+    def _start(self, initial_state, batch, static_batch, how):
         given = self._checked_state(initial_state, static_batch)
         if self.stateful:
             self.known_batch(static_batch)
@@ -266,7 +284,7 @@ class RNN(StatefulLayer):
             return given
         if self.stateful:
             return self.kept_state(batch)
-        return tree.flatten(self.cell.get_initial_state(batch_size=batch))
+        return self.cell.start(batch, how)
 
     def get_initial_state(self, batch_size):
         """The cell's own initial state, as a list."""

@@ -39,6 +39,8 @@ class Given:
     resets: object = None
     deltas: object = None
     constants: object = None
+    memory: object = None
+    memory_mask: object = None
 
     def valid(self, sequences):
         """The mask (B, T) that mask and lengths make together, or None; raises where they do not fit the sequences."""
@@ -91,11 +93,14 @@ class SequenceLayer(keras.layers.Layer):
         resets=None,
         deltas=None,
         constants=None,
+        memory=None,
+        memory_mask=None,
         sequences_mask=None,
     ):
         """See `RNN`."""
         mask = mask if first_mask(mask) is not None else sequences_mask
-        given = Given(mask, bool(training), lengths, resets, deltas, constants)
+        self.check_memory(memory, memory_mask, sequences)
+        given = Given(mask, bool(training), lengths, resets, deltas, constants, memory, memory_mask)
         results, mask = self.respond(sequences, initial_state, given)
         if lengths is not None and self.return_sequences:
             outputs = self.outputs
@@ -117,6 +122,28 @@ class SequenceLayer(keras.layers.Layer):
     def timed(self):
         """Whether a cell reads the time between steps."""
         raise NotImplementedError
+
+    @property
+    def attends(self):
+        """Whether a cell looks at a memory."""
+        return False
+
+    def check_memory(self, memory, mask, sequences):
+        """Raises where the memory of a call or its mask do not fit, or no cell looks at one."""
+        if memory is None:
+            if self.attends:
+                raise ValueError(f"Expected `memory` in a call of {self.name!r}, whose cell attends. Received: None")
+            if mask is not None:
+                raise ValueError("Expected no `memory_mask` without `memory`. Received: one")
+            return
+        if not self.attends:
+            raise ValueError(
+                f"Expected no `memory`, as no cell of {type(self).__name__} {self.name!r} attends. Received: a memory"
+            )
+        batch, shape = tree.flatten(sequences)[0].shape[0], tuple(memory.shape)
+        if len(shape) != 3 or shape[1] == 0 or (None not in (batch, shape[0]) and batch != shape[0]):
+            raise ValueError(f"Expected `memory` of shape ({batch}, S > 0, features). Received: shape {shape}")
+        masks.checked_shape("memory_mask", mask, shape)
 
     def checked_deltas(self, deltas, shape):
         """The intervals as (B, T), or None; raises where they do not fit, or no cell reads them."""

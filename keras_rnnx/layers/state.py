@@ -22,13 +22,18 @@ class StatefulLayer(SequenceLayer):
     @property
     def weights(self):
         """The weights, without the kept states."""
-        kept = {id(v) for v in (*self._kept, self._begun)}
+        kept = {id(v) for v in self.carried}
         return [w for w in super().weights if id(w) not in kept]
 
     @property
     def states(self):
         """The kept states, as variables; an empty list before the first call."""
         return list(self._kept)
+
+    @property
+    def carried(self):
+        """All that a call hands to the next one, as variables: the kept states, and which rows have begun."""
+        return [*self._kept, self._begun] if self._kept else []
 
     def save_own_variables(self, store):
         """Saves nothing: the weights belong to the cell."""
@@ -72,7 +77,7 @@ class StatefulLayer(SequenceLayer):
             return values
 
         self._tracker.unlock()
-        for variable in (*self._kept, self._begun) if self._kept else ():
+        for variable in self.carried:
             self._untrack_variable(variable)
         self._kept = [
             self.add_weight(
@@ -90,7 +95,7 @@ class StatefulLayer(SequenceLayer):
     def keep_state(self, states):
         """Keeps final states for the next call; rows beyond this batch stay as they are."""
         begun = ops.ones(ops.shape(states[0])[:1], dtype="bool")
-        for variable, state in zip((*self._kept, self._begun), (*states, begun), strict=True):
+        for variable, state in zip(self.carried, (*states, begun), strict=True):
             state = ops.cast(state, variable.dtype)
             if not isinstance(state.shape[0], int) or state.shape[0] != variable.shape[0]:
                 rest = variable.value[ops.shape(state)[0] :]

@@ -11,6 +11,8 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `local_vjp(function, pull)`: the same for one operation inside a step: `function(args)`, and `pull(args, cotangents)`
   gives the gradients of `args`, one for each array (None for none).
 - `Region(function, compiled)`: `function` as a compiled unit where the backend has such a thing.
+- `compiled(function, variables)`: the same for a function of arrays that reads and changes Keras variables, without
+  gradients.
 - `matmul(left, right, dtype)`: a product accumulated in at least float32.
 - `bucket(slots)`: pads a time axis of unknown length, so that a varying length compiles few programs.
 - `known(tensor)`: its values where they are known now.

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 NAME = "jax"
@@ -63,6 +64,31 @@ class Region:
 
     def __call__(self, *args):
         return self._function(*args)
+
+
+def compiled(function, variables):
+    """See `engine.backends`. Values of variables go in as arguments, and those that changed come out."""
+
+    @jax.jit
+    def pure(values, args):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+            before = dict(scope.state_mapping)
+            results = function(*args)
+        if scope.state_mapping.keys() != before.keys():
+            raise ValueError(
+                "Expected all variables that the compiled function changes in `variables`. Received: a function that "
+                "changes another one"
+            )
+        now = {i: scope.get_current_value(v) for i, v in enumerate(variables)}
+        return results, {i: value for i, value in now.items() if value is not before[id(variables[i])]}
+
+    def call(*args):
+        results, changed = pure([v.value for v in variables], args)
+        for i, value in changed.items():
+            variables[i].assign(value)
+        return results
+
+    return call
 
 
 def matmul(left, right, dtype):

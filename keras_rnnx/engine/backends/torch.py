@@ -6,7 +6,7 @@ from keras import ops, tree
 from keras_rnnx.engine.backends.unrolled import scan
 
 __all__ = [
-    "NAME", "Region", "bucket", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp",
+    "NAME", "Region", "bucket", "compiled", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp",
     "matmul", "scan", "vjp",
 ]  # fmt: skip
 
@@ -122,6 +122,17 @@ class Region:
 
     def __call__(self, *args):
         return self._function(*args)
+
+
+def compiled(function, variables):
+    """See `engine.backends`: nothing is compiled here."""
+    del variables
+
+    @torch.no_grad()
+    def call(*args):
+        return function(*tree.map_structure(lambda a: None if a is None else ops.convert_to_tensor(a), args))
+
+    return call
 
 
 def matmul(left, right, dtype):
