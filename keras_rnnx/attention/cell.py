@@ -202,6 +202,9 @@ class AttentionCell(ComposedCell):
         mask = masks.checked("memory_mask", memory_mask, tuple(memory.shape))
         return [mechanism.prepared(memory, mask) for mechanism in self.mechanisms]
 
+    def _prepared(self, memory, mask):
+        return memory if isinstance(memory, list) else self.prepare(memory, mask)
+
     def attended(self, memory, mask):
         """See `AbstractCell`. A varying length is padded to one of a few, as each of them compiles."""
         given = {"memory": memory, "mask": ops.ones(ops.shape(memory)[:2], "bool") if mask is None else mask}
@@ -216,7 +219,7 @@ class AttentionCell(ComposedCell):
 
         Args:
             states: a tensor or a list, one for each state of the cell.
-            memory: (B, S, M), where alignments are carried.
+            memory: (B, S, M), or what `prepare` gave; needed where alignments are carried.
             memory_mask: see `prepare`.
 
         Raises:
@@ -226,7 +229,7 @@ class AttentionCell(ComposedCell):
         count = len(self.whole.parts["cell"].sizes)
         if len(flat) != count:
             raise ValueError(f"Expected {count} states of the cell. Received: {len(flat)}")
-        attended = None if memory is None else self.prepare(memory, memory_mask)
+        attended = None if memory is None else self._prepared(memory, memory_mask)
         start = self.start(ops.shape(flat[0])[0], Reading(attended=attended))
         return [start[0], *flat, *start[1 + count :]]
 
@@ -266,5 +269,5 @@ class AttentionCell(ComposedCell):
         states = self.states_of_step(states, training, deltas)
         if memory is None:
             raise ValueError("Expected `memory` in a step of an AttentionCell. Received: None")
-        attended = memory if isinstance(memory, list) else self.prepare(memory, memory_mask)
+        attended = self._prepared(memory, memory_mask)
         return self.single_step(inputs, states, bool(training), deltas, Reading(attended=attended))

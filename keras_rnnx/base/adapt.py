@@ -147,6 +147,26 @@ class StackedCells(AbstractCell):
         start = [result.start[0], *start] if how.holds_start else None
         return Result(result.output, final, result.outputs, states or None, start)
 
+    def call(self, inputs, states, training=False, deltas=None, memory=None):
+        """Keras' cell protocol: one step through all cells; returns the output and the list of all new states.
+
+        Args:
+            inputs: what one step of the first cell reads.
+            states: those of all cells, as `state_size` says or as one list.
+            training: bool.
+            deltas: see `Cell.call`.
+            memory: a list with what `prepare` of each cell that attends gave, or None.
+        """
+        left, new = tree.flatten(states), []
+        for i, cell in enumerate(self.cells):
+            count = len(tree.flatten(cell.state_size))
+            mine, left = left[:count], left[count:]
+            more = {"deltas": deltas} if cell.timed else {}
+            more |= {"memory": memory[i]} if cell.attends else {}
+            inputs, made = cell(inputs, mine, training=training, **more)
+            new += tree.flatten(made)
+        return inputs, new
+
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class KerasCell(AbstractCell):
@@ -246,6 +266,20 @@ class KerasCell(AbstractCell):
             "fixed": [v for v in fixed if _is_float(v)],
         }
         return vectors, [v for v in fixed if not _is_float(v)]
+
+    def call(self, inputs, states, training=False):
+        """Keras' cell protocol: one step of the cell itself.
+
+        Args:
+            inputs: what the cell reads.
+            states: as `state_size` says, or as one list.
+            training: bool.
+        """
+        more = {"training": training} if self._takes["training"] else {}
+        states = tree.pack_sequence_as(self.get_initial_state(1), tree.flatten(states))
+        one = not isinstance(self.state_size, (list, tuple, dict))
+        output, new = self.cell(inputs, states[0] if one else states, **more)
+        return output, list(new) if isinstance(new, (list, tuple)) else [new]
 
     def read(self, x, state, how, constants=None):
         """Reads a sequence; see `AbstractCell.read`."""

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops, tree
 
-from keras_rnnx.base.adapt import KerasCell, as_cell
+from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.base.interface import AbstractCell
 from keras_rnnx.base.projecting import known_features
 from keras_rnnx.engine import masks
@@ -110,10 +110,6 @@ class ResidualCell(AbstractCell):
 
     def call(self, inputs, states, training=False, deltas=None):
         """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states."""
-        if isinstance(self.cell, KerasCell):
-            more, cell = {}, self.cell.cell
-        else:
-            more, cell = {"training": training}, self.cell
-        more = more if deltas is None else {**more, "deltas": deltas}
-        output, new = cell(inputs, states, **more)
+        more = {} if deltas is None else {"deltas": deltas}
+        output, new = self.cell(inputs, states, training=training, **more)
         return output + ops.cast(inputs, output.dtype), new

@@ -184,11 +184,11 @@ class DeepRNN(SequenceLayer):
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""
         mask = first_mask(previous_mask) if self.return_sequences else None
-        per_level = [len(tree.flatten(level_states)) for level_states in self._state_sizes()]
+        per_level = [len(tree.flatten(level_states)) for level_states in self.state_sizes_of_levels()]
         others = sum(per_level) * (self.return_state + self.return_all_states)
         return [mask, *[None] * others] if others else mask
 
-    def _state_sizes(self):
+    def state_sizes_of_levels(self):
         """The sizes of the states of each level, in one list a level."""
         return [[n for c in cells for n in tree.flatten(c.state_size)] for cells in self._cells()]
 
@@ -207,7 +207,7 @@ class DeepRNN(SequenceLayer):
         for wanted, front in ((self.return_all_states, steps), (self.return_state, shape[:1])):
             if wanted:
                 spec += [
-                    [keras.KerasTensor((*front, *as_shape(n)), dtype) for n in sizes] for sizes in self._state_sizes()
+                    [keras.KerasTensor((*front, *as_shape(n)), dtype) for n in sizes] for sizes in self.state_sizes_of_levels()
                 ]
         return tuple(spec) if len(spec) > 1 else spec[0]
 
@@ -294,7 +294,7 @@ class DeepRNN(SequenceLayer):
         """One list of states for each level, or Nones."""
         if initial_state is None:
             return [None] * self.depth
-        flat, sizes = tree.flatten(initial_state), self._state_sizes()
+        flat, sizes = tree.flatten(initial_state), self.state_sizes_of_levels()
         if len(flat) != sum(map(len, sizes)):
             raise ValueError(
                 f"Expected `initial_state` with {[len(s) for s in sizes]} states for the levels. "

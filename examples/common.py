@@ -1,0 +1,168 @@
+"""What the example scripts share: options, a training that survives a kill, a fresh process, and the last line.
+
+A script imports this module before Keras. Its main function is then, in short:
+
+    keras.utils.set_random_seed(options.seed)
+    resumed = common.resumes(options.output, {"units": options.units, "seed": options.seed})
+    ...                                                  # data, baseline, a compiled model
+    common.train(model, options, resumed, validation_data=validation, x=x, y=y)
+    model.save(options.output / "model.keras")
+    common.in_fresh_process(__file__, "--output", options.output, "--classify", *texts)
+    common.print_result(metric, baseline)
+
+Everything a run writes is in `options.output`: settings.json, history.csv, best.weights.h5, TensorBoard's logs/, and
+until it is done backup/, from which the same command continues after a kill.
+"""
+
+import time
+
+STARTED = time.time()  # before the imports below, which take seconds
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "datasets"))
+
+import keras
+import matplotlib
+
+matplotlib.use("Agg")
+
+
+def parser(documentation, name, *, epochs, patience, batch_size, seed):
+    """Returns a parser of command lines with the options that all scripts have.
+
+    Args:
+        documentation: the script's docstring, whose third line describes it.
+        name: str, of the folder in `runs` that is the default output.
+        epochs, patience, batch_size, seed: int, the defaults.
+    """
+    made = argparse.ArgumentParser(
+        description=documentation.split("\n")[2], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--epochs", type=int, default=epochs, help="at most so many")
+    made.add_argument("--patience", type=int, default=patience, help="epochs without progress")
+    made.add_argument("--batch-size", type=int, default=batch_size)
+    made.add_argument("--seed", type=int, default=seed)
+    made.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs") / name)
+    made.add_argument("--smoke", action="store_true", help="a short run on little data")
+    return made
+
+
+def parse(made, smoke, arguments=None):
+    """Returns the options on a command line; with `--smoke` those in the dict `smoke` replace them."""
+    options = made.parse_args(arguments)
+    if options.smoke:
+        vars(options).update(smoke)
+    return options
+
+
+def resumes(output, settings):
+    """Prepares the folder `output`; returns whether it holds an unfinished run to continue.
+
+    Args:
+        output: path of the folder.
+        settings: dict of the options that an unfinished run can be continued with, and only with them.
+    """
+    file = output / "settings.json"
+    if (output / "backup").exists():
+        started = json.loads(file.read_text())
+        if started != settings:
+            sys.exit(
+                f"{output} holds an unfinished run of {started}, asked for was {settings}: give the"
+                " same options to resume it, or delete the folder, or choose another --output."
+            )
+        return True
+    if file.exists():
+        shutil.rmtree(output / "logs", ignore_errors=True)
+    output.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
+    return False
+
+
+def train(model, options, resumed, validation_data, callbacks=(), **data):
+    """Fits the compiled model, from its last backup on if resumed, and leaves the weights of its best epoch.
+
+    Args:
+        model: a compiled model, whose optimizer may have to be built for the backup to be restored.
+        options: with `output`, `epochs` and `patience`.
+        resumed: what `resumes` returned.
+        validation_data: the tuple of inputs and targets whose loss decides on the best epoch.
+        callbacks: more callbacks, called after the backup of an epoch and before its weights are judged.
+        **data: further arguments of `fit`: `x`, `y`, `batch_size`, ...
+    """
+    output, weights = options.output, options.output / "best.weights.h5"
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    best = best_so_far(model, weights, validation_data) if resumed else None
+    model.fit(
+        **data,
+        validation_data=validation_data,
+        epochs=options.epochs,
+        callbacks=[
+            keras.callbacks.CSVLogger(output / "history.csv", append=resumed),
+            keras.callbacks.BackupAndRestore(output / "backup", double_checkpoint=True),
+            *callbacks,
+            keras.callbacks.ModelCheckpoint(
+                weights, save_best_only=True, save_weights_only=True, initial_value_threshold=best
+            ),
+            keras.callbacks.TensorBoard(output / "logs"),
+            keras.callbacks.EarlyStopping(patience=options.patience, baseline=best),
+        ],
+    )
+    model.load_weights(weights)
+
+
+def best_so_far(model, weights, validation_data):
+    """Returns the validation loss of the best epoch before a kill; None if none was kept."""
+    if not weights.exists():
+        return None
+    try:
+        model.load_weights(weights)
+    except OSError as error:
+        print(f"{weights} was not written to its end, so a later epoch has to replace it: {error}")
+        return None
+    return model.evaluate(*validation_data, verbose=0, return_dict=True)["loss"]
+
+
+def read_history(file):
+    """Returns a dict of floats for each epoch; of an epoch run twice, around a kill, the last."""
+    with open(file, newline="") as rows:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(rows)]
+    return list({row["epoch"]: row for row in rows}.values())
+
+
+def draw_history(axis, history, key):
+    """Draws a loss or metric over the epochs, in training and validation, on a matplotlib axis."""
+    epochs = [row["epoch"] + 1 for row in history]
+    axis.plot(epochs, [row[key] for row in history], "o-", color="C0", label="training")
+    axis.plot(epochs, [row["val_" + key] for row in history], "o-", color="C1", label="validation")
+    axis.set(xlabel="epoch", ylabel=key)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def saved_model(output):
+    """Returns the model that a run has saved in the folder `output`, or exits with what to do."""
+    file = output / "model.keras"
+    if not file.exists():
+        sys.exit(f"There is no {file}: train first, with the same --output and without the option that uses it.")
+    return keras.models.load_model(file)
+
+
+def in_fresh_process(script, *arguments):
+    """Runs the script once more, as a user does who comes later: whatever it needs it has to load."""
+    subprocess.run([sys.executable, script, *map(str, arguments)], check=True)
+
+
+def print_result(metric, baseline):
+    """Prints the line that ends every script; the seconds count from the start of the process."""
+    print(f"RESULT metric={metric:.4f} baseline={baseline:.4f} seconds={time.time() - STARTED:.0f}")

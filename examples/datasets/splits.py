@@ -1,0 +1,52 @@
+"""Splits that keep together what belongs together."""
+
+import hashlib
+import typing
+
+NAMES = ("train", "validation", "test")
+
+
+class Splits(typing.NamedTuple):
+    """The three parts of a data set, each of the type that its module documents."""
+
+    train: typing.Any
+    validation: typing.Any
+    test: typing.Any
+
+
+def split_of(key, parts=10, tests=1):
+    """Returns the split of a text by its hash: of `parts`, `tests` are "test" and one is "validation"."""
+    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % parts
+    return "test" if number >= parts - tests else "validation" if number == parts - tests - 1 else "train"
+
+
+def connected(keys):
+    """Returns the name of each item's group, where items that share a key are in one group.
+
+    Sharing is passed on: if a shares a key with b, and b another with c, all three are together.
+
+    Args:
+        keys: for each item a sequence of at least one text.
+
+    Returns:
+        A list of texts, one for each item: the smallest key of its group.
+    """
+    parent = {}
+
+    def root(key):
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for first, *others in keys:
+        for other in others:
+            low, high = sorted((root(first), root(other)))
+            parent[high] = low
+    return [root(first) for first, *_ in keys]
+
+
+def divide(items, names):
+    """Returns the `Splits` of lists: `names` holds the name of the split of each item."""
+    items = list(zip(items, names, strict=True))
+    return Splits(*([item for item, name in items if name == split] for split in NAMES))

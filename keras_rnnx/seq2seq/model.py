@@ -1,0 +1,306 @@
+"""Sequences to sequences of another length: a model that trains by teacher forcing and generates."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_rnnx import arguments
+from keras_rnnx.models.text import strings
+from keras_rnnx.models.trunk import deserialized
+from keras_rnnx.seq2seq.decoding import decode, tiled
+from keras_rnnx.seq2seq.generating import (
+    GeneratingModel,
+    masked_cross_entropy,
+    next_tokens,
+    right_padded,
+    roomy,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_rnnx")
+class Seq2Seq(GeneratingModel):
+    r"""An encoder reads the source, a decoder says the target.
+
+    $$ m, s = \text{encoder}(x), \qquad p(y \mid x) = \prod_t p(y_t \mid y_{<t}, m, s) \tag{1} $$
+
+    It is trained by teacher forcing: the decoder reads the true \(y_{t-1}\), all steps at once. The loss is the mean of
+    \(-\log p(y_t \mid \dots)\) over the tokens of a batch that are no padding. The decoder starts from
+    \(\tanh(s\, W + b)\), one such bridge for each of its states; s are the final states of the encoder's last level.
+
+    With `scheduled_sampling` p the decoder reads in training, with the probability p at each step, what it would itself
+    have said in place of the true token. As in parallel scheduled sampling that is taken from a first pass with the
+    true tokens, so that training stays parallel over time where the decoder is; the first pass has no gradient.
+
+    Args:
+        encoder: an `Encoder`.
+        decoder: a `Decoder`.
+        source_text: a `keras_rnnx.models.Text` with a vocabulary, or None where sources are arrays.
+        target_text: a `Text` with a vocabulary, a start and an end token, or None where targets are integers.
+        start: int, the token before the first; with `target_text` that of its own.
+        end: int, the token after the last; with `target_text` that of its own.
+        bridge: bool, see above; without it the decoder starts from its own initial state.
+        scheduled_sampling: None, a rate in [0, 1], or a `keras.optimizers.schedules` schedule of it over the steps of
+            the optimizer.
+        seed: int or None, for `scheduled_sampling`.
+
+    Call:
+        inputs: a dict with `source`, what the encoder takes, and `target` (B, T) integers, what the decoder reads.
+        training: bool.
+
+    Returns:
+        The logits (B, T, V).
+
+    Fit:
+        `model.compile("adam"); model.fit(sources, targets)`: raw texts, or sources (N, S) or (N, S, D) and targets
+        (N, T) of integers that begin with `start` and end with `end`, padded with 0. It has a loss of its own.
+
+    Raises:
+        ValueError: if an argument is missing or out of range, or data do not fit.
+
+    Example:
+        text = keras_rnnx.models.Text(split="character", start_token="[START]", end_token="[END]")
+        text.adapt(words)
+        model = keras_rnnx.seq2seq.Seq2Seq(
+            keras_rnnx.seq2seq.Encoder(keras_rnnx.GRUCell(64), bidirectional=True, vocabulary=text.size),
+            keras_rnnx.seq2seq.Decoder(text.size, keras_rnnx.GRUCell(64), keras_rnnx.attention.LuongAttention()),
+            source_text=text,
+            target_text=text,
+        )
+        model.compile("adam")
+        model.fit(words, [word[::-1] for word in words])
+        model.generate(["abc"], keras_rnnx.seq2seq.BeamSearch(4))
+
+    Reference: D. Bahdanau, K. Cho and Y. Bengio, Neural machine translation by jointly learning to align and translate,
+        ICLR 2015, arXiv:1409.0473. S. Bengio, O. Vinyals, N. Jaitly and N. Shazeer, Scheduled sampling for sequence
+        prediction with recurrent neural networks, NeurIPS 2015, arXiv:1506.03099. D. Duckworth, A. Neelakantan,
+        B. Goodrich, L. Kaiser and S. Bengio, Parallel scheduled sampling, arXiv:1906.04331.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        *,
+        source_text=None,
+        target_text=None,
+        start=None,
+        end=None,
+        bridge=True,
+        scheduled_sampling=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.source_text = source_text
+        self.target_text = target_text
+        if target_text is not None:
+            if None in (target_text.start_id, target_text.end_id) or start is not None or end is not None:
+                raise ValueError(
+                    "Expected a `target_text` with a start and an end token, and no `start` or `end` beside it. "
+                    f"Received: {target_text.special}, start={start!r}, end={end!r}"
+                )
+            if target_text.size != decoder.vocabulary:
+                raise ValueError(
+                    f"Expected a decoder of the {target_text.size} tokens of `target_text`. Received: one of "
+                    f"{decoder.vocabulary}"
+                )
+        if source_text is not None and source_text.size != encoder.vocabulary:
+            raise ValueError(
+                f"Expected an encoder of the {source_text.size} tokens of `source_text`. Received: one of "
+                f"{encoder.vocabulary}"
+            )
+        self.start = start
+        self.end = end
+        first, last = (start, end) if target_text is None else (target_text.start_id, target_text.end_id)
+        self.first = arguments.positive("start", first)
+        self.last = arguments.positive("end", last)
+        if self.first == self.last or max(self.first, self.last) >= decoder.vocabulary:
+            raise ValueError(
+                f"Expected different tokens below {decoder.vocabulary}. Received: start={first}, end={last}"
+            )
+        self.bridge = bool(bridge)
+        self.scheduled_sampling = scheduled_sampling
+        if isinstance(scheduled_sampling, (int, float)) and not 0 <= scheduled_sampling <= 1:
+            raise ValueError(f"Expected `scheduled_sampling` in [0, 1]. Received: {scheduled_sampling!r}")
+        self.seed = seed
+        self._bridges = []
+        if scheduled_sampling is not None:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self.accuracy = keras.metrics.Mean(name="accuracy")
+
+    # ---- Keras ----
+
+    def build(self, input_shape):
+        """Builds the encoder, the bridges and the decoder."""
+        source, target = input_shape["source"], tuple(input_shape["target"])
+        if not self.encoder.built:
+            self.encoder.build(source)
+        more = {"memory_shape": (*tuple(source)[:2], *self.encoder.layer.shape_of_step)} if self.attends else {}
+        if not self.decoder.built:
+            self.decoder.build(target, **more)
+        if self.bridge:
+            width = sum(self.encoder.layer.state_sizes_of_levels()[-1])
+            for i, size in enumerate(self.decoder.state_sizes):
+                layer = keras.layers.Dense(size, "tanh", dtype=self.dtype_policy, name=f"bridge_{i}")
+                layer.build((None, width))
+                self._bridges.append(layer)
+        self.built = True
+
+    @property
+    def attends(self):
+        """Whether the decoder looks at the memory."""
+        return self.decoder.attention is not None
+
+    def get_config(self):
+        """The arguments."""
+        return {**super().get_config(), **arguments.config_of(self, keras.Model)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A model from its configuration."""
+        return cls(**deserialized(config, custom_objects))
+
+    def call(self, inputs, training=False):
+        """See the class."""
+        memory, states = self.encoder(inputs["source"], training=training)
+        target, memory = inputs["target"], memory if self.attends else None
+        start = self._start(ops.shape(target)[0], states, memory)
+        if training and self.scheduled_sampling is not None:
+            target = self._sampled(target, self.decoder(target, start, memory, training=training))
+        return self.decoder(target, start, memory, training=training)
+
+    def _start(self, batch, states, memory):
+        """The states in which the decoder starts, given those in which the encoder ended."""
+        if not self.bridge:
+            return self.decoder.start(batch, None, memory)
+        joined = ops.concatenate([ops.cast(s, self.compute_dtype) for s in states], axis=-1)
+        return self.decoder.start(batch, [bridge(joined) for bridge in self._bridges], memory)
+
+    def _sampled(self, target, logits):
+        """The target, in which each token after the first may be the one that the logits of the step before say."""
+        rate = self.scheduled_sampling
+        rate = rate(self.optimizer.iterations) if callable(rate) else rate
+        logits = ops.stop_gradient(logits)[:, :-1]
+        gumbel = -ops.log(-ops.log(keras.random.uniform(ops.shape(logits), 1e-7, 1.0, seed=self.seed_generator)))
+        said = ops.cast(ops.argmax(logits + ops.cast(gumbel, logits.dtype), axis=-1), target.dtype)
+        mine = keras.random.uniform(ops.shape(said), seed=self.seed_generator) < ops.cast(rate, "float32")
+        true = target[:, 1:]
+        mine = ops.logical_and(mine, ops.logical_and(ops.not_equal(true, 0), ops.not_equal(said, 0)))
+        return ops.concatenate([target[:, :1], ops.where(mine, said, true)], axis=1)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of `compile`, or else the mean cross-entropy; measures the accuracy."""
+        loss, accuracy, count = masked_cross_entropy(y, y_pred, sample_weight)
+        self.accuracy.update_state(accuracy, sample_weight=count)
+        if getattr(self, "loss", None) is not None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss + sum(self.losses)
+
+    # ---- raw data ----
+
+    def preprocess(self, x, y=None, sample_weight=None):
+        """Sources and targets as what `call` takes."""
+        if isinstance(x, dict) and "source" in x:
+            return x, y, sample_weight
+        x = self._numbers(x, self.source_text, "source")
+        if y is None:
+            return {"source": x}, None, sample_weight
+        y = np.asarray(self._numbers(y, self.target_text, "target"))
+        if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "iu":
+            raise ValueError(f"Expected targets (N, T > 1) of integers. Received: {y.dtype} of shape {y.shape}")
+        if y.min() < 0 or y.max() >= self.decoder.vocabulary:
+            raise ValueError(
+                f"Expected targets in 0..{self.decoder.vocabulary - 1}. Received: from {y.min()} to {y.max()}"
+            )
+        if (y[:, 0] != self.first).any():
+            raise ValueError(f"Expected targets that begin with the start token {self.first}. Received: others")
+        target, y = next_tokens(y)
+        return {"source": x, "target": np.where(target == self.last, 0, target)}, y, sample_weight
+
+    def _numbers(self, rows, text, name):
+        if strings(rows) is None:
+            return np.asarray(rows) if isinstance(rows, (list, tuple)) else rows
+        if text is None:
+            raise ValueError(f"Expected arrays of numbers, as the model has no `{name}_text`. Received: strings")
+        return text.encode(rows)
+
+    # ---- generating ----
+
+    def program(self, arrays, strategy, **settings):
+        """See `GeneratingModel`."""
+        source = arrays["source"]
+        memory, states = self.encoder(source)
+        start = self._start(ops.shape(source)[0], states, memory if self.attends else None)
+        prepared = mask = None
+        if self.attends:
+            mask = self.encoder.valid(source)
+            prepared = tiled(self.decoder.prepare(memory, mask), strategy.width)
+        barred = self._barred(settings.pop("unknown"))
+
+        def step(tokens, states):
+            logits, states, alignments = self.decoder.step(tokens, states, prepared)
+            logits = ops.where(barred, ops.full_like(logits, float("-inf")), logits)
+            return (logits, states) if alignments is None else (logits, states, alignments)
+
+        return decode(step, start, self.first, self.last, strategy=strategy, memory_mask=mask, **settings)
+
+    def _barred(self, unknown):
+        """(V,) booleans: tokens that are never said."""
+        barred = {0, self.first, *([] if unknown or self.target_text is None else [self.target_text.unknown_id])}
+        return ops.convert_to_tensor([i in barred for i in range(self.decoder.vocabulary)])
+
+    def decode(
+        self, sources, strategy=None, max_length=None, min_length=0, *, unknown=False, attention=False, batch_size=64
+    ):
+        """Decodes sources.
+
+        Args:
+            sources: raw texts, or arrays.
+            strategy: `Greedy()` (the default), `Sampling(...)` or `BeamSearch(...)`. One that draws is compiled for
+                itself: keep it for the next call.
+            max_length: int, the most tokens, the end token included. Default: twice the longest source, and 10.
+            min_length: int, the fewest.
+            unknown: bool, whether the token for unknown words may be said.
+            attention: bool, whether to return the alignments.
+            batch_size: int > 0.
+
+        Returns:
+            A `Decoded` of NumPy arrays; the padding of a source has no attention.
+        """
+        rows = np.asarray(self.preprocess(sources)[0]["source"])
+        if not self.built:
+            raise ValueError("Expected a model that has been trained, loaded or called. Received: one without weights")
+        length = roomy(rows.shape[1])
+        if max_length is None:
+            max_length = 2 * length + 10
+        mask = {}
+        if rows.ndim == 2:
+            rows = right_padded(rows, length)
+        settings = {"max_length": max_length, "min_length": min_length, "unknown": unknown}
+        return self.decode_rows(
+            {"source": rows, **mask}, strategy, batch_size, return_attention=attention and self.attends, **settings
+        )
+
+    def generate(self, sources, strategy=None, max_length=None, min_length=0, **options):
+        """The targets of sources.
+
+        Args:
+            sources: see `decode`, as the rest.
+
+        Returns:
+            A list with the best target of each source, or with a list of the `n_best` ones: texts where there is a
+            `target_text`, else arrays of integers without the end token.
+        """
+        made = self.decode(sources, strategy, max_length, min_length, **options)
+        if self.target_text is not None:
+            best = [self.target_text.decode(row) for row in made.tokens]
+        else:
+            ends = made.lengths - made.finished
+            best = [[t[:n] for t, n in zip(*row, strict=True)] for row in zip(made.tokens, ends, strict=True)]
+        return best if made.tokens.shape[1] > 1 else [row[0] for row in best]
+
+    def predict(self, x, *args, **kwargs):
+        """What `generate` returns."""
+        return self.generate(x, *args, **kwargs)
