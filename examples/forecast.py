@@ -22,10 +22,11 @@ from keras_rnnx.losses import QuantileLoss
 from keras_rnnx.models import Forecaster, residual_scores, windows
 
 CELL, UNITS, MODE, EPOCHS, BATCH_SIZE, SEED = "gru", 48, "direct", 30, 128, 0
-LEARNING_RATE, PATIENCE, STRIDE, DROPOUT, CONTEXT = 3e-3, 5, 2, 0.1, 16
+LEARNING_RATE, PATIENCE, STRIDE, DROPOUT, CONTEXT = 3e-3, 5, 2, 0.1, 32
 AVERAGE = 0.99  # momentum of the running mean of the weights, which is what is evaluated and kept
 QUANTILES = (0.1, 0.5, 0.9)
 DAY, WEEK = 48, 336
+LAGS = tuple(range(DAY, WEEK + 1, DAY))  # the same time of the last seven days
 SMOKE = {"epochs": 1, "units": 4, "batch_size": 64}
 SMOKE_STRIDE = 60
 CELLS = {"gru": keras_rnnx.GRUCell, "lstm": keras_rnnx.LSTMCell, "lem": keras_rnnx.LEMCell, "cfc": keras_rnnx.CfCCell}
@@ -34,33 +35,32 @@ EXAMPLE = 1000  # the test window that the fresh process forecasts
 
 
 def calendar(data):
-    """Returns what is known of every half hour in advance, (T, 7), for each part of the data.
+    """Returns what is known of every half hour in advance, (T, 12), for each part of the data.
 
-    Whether it is a working day, was one a day and a week before, and where in the day it is.
+    Where in the day it is, whether it is a working day, and whether it was one at the same time of the days before.
     """
     whole = np.concatenate([data.train, data.validation[WEEK:], data.test[WEEK:]])
     work = whole[:, 1]
     angle = 2 * np.pi * np.arange(len(whole)) / DAY
     day = [f(n * angle) for n in (1, 2) for f in (np.sin, np.cos)]
-    known = np.stack([work, np.roll(work, DAY), np.roll(work, WEEK), *day], axis=1)
-    known[:WEEK, 1:3] = known[:WEEK, :1]  # nothing is known of the year before
+    known = np.stack([*day, work, *(np.roll(work, lag) for lag in LAGS)], axis=1)  # no target is in the first week
     first, second = len(data.train), len(data.train) + len(data.validation) - WEEK
     return type(data)(known[:first], known[first - WEEK : second], known[second - WEEK :])
 
 
 def prepare(options, stride):
-    """Returns the inputs and targets of training, validation and test."""
+    """Returns the data, and of training, validation and test the inputs and targets."""
     data = elecdemand.load(options.data_dir)
     parts = []
     for values, known, step in zip(data, calendar(data), (stride, 1, 1), strict=True):
-        series = np.concatenate([values, known], axis=1)
+        series = np.concatenate([values, known[:, :4]], axis=1)
         teacher = options.mode == "recursive"
         parts.append(windows(series, WEEK, DAY, step, covariates=known, teacher=teacher))
     return data, type(data)(*parts)
 
 
 def build(options, inputs):
-    """Returns the compiled forecaster: demand, temperature and calendar of a week to quantiles of the next day."""
+    """Returns the compiled forecaster: demand, temperature and calendar of a week to quantiles of a day."""
     model = Forecaster(
         DAY,
         CELLS[options.cell](options.units),
@@ -68,7 +68,7 @@ def build(options, inputs):
         mode=options.mode,
         quantiles=QUANTILES,
         normalization="standard",
-        lags=(DAY, WEEK),
+        lags=LAGS,
         context=CONTEXT,
         name="demand",
     )

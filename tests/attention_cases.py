@@ -179,7 +179,7 @@ class Pair:
         step = twin.bahdanau_step if self.order == "bahdanau" else twin.luong_step
         step = partial(step, input_feeding=False) if self.order == "unfed" else step
         count = len(mechanisms)
-        history, final, alignments = twin.walk(
+        history, final, alignments, last = twin.walk(
             step,
             combine,
             self.inner.twin([named(cell) for cell in cells]),
@@ -190,8 +190,7 @@ class Pair:
             memory_masks=[memory_mask] * count,
             **options,
         )
-        last = self.told(final, [alpha[:, -1] for alpha in alignments])
-        return history[0], self.told(history, alignments), last
+        return history[0], self.told(history, alignments), self.told(final, last)
 
     def __call__(self, x, memory, state=None, memory_mask=None, **options):
         """The layer: (outputs, all states, final states) as NumPy arrays."""

@@ -165,6 +165,12 @@ def check(decoded, expected, max_length, pad=0):
             assert not attention[length:].any()
 
 
+def same(one, other):
+    """Two results agree; programs of different structure round differently."""
+    for name, a, b in zip(one._fields, one, other, strict=True):
+        np.testing.assert_allclose(array(a), array(b), **CLOSE, err_msg=name)
+
+
 PENALTIES = [(0.0, 0.0), (0.6, 0.2), (2.0, 0.0), (0.0, 1.0)]
 
 
@@ -208,11 +214,8 @@ def test_greedy_is_a_loop_of_argmax_and_a_beam_of_one(rng):
             tokens += (int(np.argmax(model.after(b, tokens)[1])),)
         assert array(greedy.tokens)[b, 0].tolist() == [*tokens, *[0] * (6 - len(tokens))]
     check(greedy, [beam_search(model, b, 6, 1) for b in range(4)], 6)
-    for a, b in zip(greedy, model.decode(6, BeamSearch(1)), strict=True):
-        np.testing.assert_array_equal(array(a), array(b))
-    cold = model.decode(6, Sampling(0))
-    for a, b in zip(greedy, cold, strict=True):
-        np.testing.assert_array_equal(array(a), array(b))
+    same(greedy, model.decode(6, BeamSearch(1)))
+    same(greedy, model.decode(6, Sampling(0)))
     almost = model.decode(6, Sampling(1e-30, top_p=0.99))
     np.testing.assert_array_equal(array(almost.tokens), array(greedy.tokens))
 
@@ -288,8 +291,7 @@ def test_rows_do_not_see_each_other(rng):
     for b in range(3):
         row = slice(b, b + 1)
         alone = model.decode(6, strategy, row, prompt=prompt[row], prompt_lengths=lengths[row])
-        for name, a, one in zip(together._fields, together, alone, strict=True):
-            np.testing.assert_allclose(array(a)[row], array(one), **CLOSE, err_msg=name)
+        same(type(alone)(*[array(a)[row] for a in together]), alone)
 
 
 def test_what_a_finished_row_gives_changes_nothing(rng):
@@ -316,8 +318,7 @@ def test_what_a_finished_row_gives_changes_nothing(rng):
 
     model.step, model.state = broken, broken_state
     decoded = model.decode(7, strategy)
-    for name, a, b in zip(decoded._fields, decoded, expected, strict=True):
-        np.testing.assert_allclose(array(a), array(b), **CLOSE, err_msg=name)
+    same(decoded, expected)
 
 
 @pytest.mark.skipif(not EAGER, reason="a compiled loop calls `step` as often as it is traced")
@@ -454,8 +455,7 @@ def test_compiled_is_eager(strategy, rng):
     twin = type(strategy).from_config(strategy.get_config())
     eager = model.decode(6, strategy, function=lambda f, _: f, **options)
     fast = model.decode(6, twin, function=compiled, **options)
-    for name, a, b in zip(eager._fields, eager, fast, strict=True):
-        np.testing.assert_allclose(array(a), array(b), **CLOSE, err_msg=name)
+    same(eager, fast)
 
 
 def test_compiled_reads_and_changes_variables():

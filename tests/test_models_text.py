@@ -250,5 +250,9 @@ def test_data_sets_of_strings():
     weighted = data.map(lambda x, y: (x, y + 1, tf.zeros(tf.shape(y)[:1])))
     assert model.evaluate(weighted, verbose=0) == 0
     assert model.evaluate(data.map(lambda x, y: (x, y + 1)), verbose=0) == pytest.approx(1)
+    unknown = data.filter(lambda x, y: True)
+    assert model.evaluate(unknown, verbose=0) == 0
+    with pytest.raises(ValueError, match="empty"):
+        model.evaluate(data.take(0), verbose=0)
     already = tf.data.Dataset.from_tensor_slices((np.float32([[1], [2]]), y[:2])).batch(2)
     assert model.evaluate(already, verbose=0) == 0

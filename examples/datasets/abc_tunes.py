@@ -59,8 +59,7 @@ def split(tunes):
     """Returns the `Splits` of the rows of `parse`, with a tune's copies in one split."""
     groups = splits.connected([_titles(titles) + [_opening(rest[-1])] for titles, *rest in tunes])
     rows = [(titles[0], *rest) for titles, *rest in tunes]
-    parts = splits.divide(rows, [splits.split_of(group) for group in groups])
-    return splits.Splits(*(Tunes(*(list(column) for column in zip(*part, strict=True))) for part in parts))
+    return splits.divide(rows, [splits.split_of(group) for group in groups], Tunes)
 
 
 def parse(text):

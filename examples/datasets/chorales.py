@@ -51,8 +51,7 @@ def load(folder=None):
         scores = [(name.split("/")[-1].removesuffix(".mxl"), *parse(unpack(wheel.read(name)))) for name in files]
     rows = [score for score in scores if is_choral(score[2])]
     groups = splits.connected([[opening(pitches, starts)] for _, _, pitches, starts in rows])
-    parts = splits.divide(rows, [splits.split_of(group, parts=7) for group in groups])
-    return splits.Splits(*(Chorales(*(list(column) for column in zip(*part, strict=True))) for part in parts))
+    return splits.divide(rows, [splits.split_of(group, parts=7) for group in groups], Chorales)
 
 
 def unpack(content):

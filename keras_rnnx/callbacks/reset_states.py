@@ -70,7 +70,7 @@ class ResetStates(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         """Takes the states back."""
         for layer, values in zip(self._layers(), self._aside, strict=True):
-            if [v.shape for v in layer.carried] == [v.shape for v in values]:
+            if [tuple(v.shape) for v in layer.carried] == [tuple(v.shape) for v in values]:
                 for variable, value in zip(layer.carried, values, strict=True):
                     variable.assign(value)
             else:

@@ -1,5 +1,7 @@
 """Forecasts of many steps from a window of the past."""
 
+import operator
+
 import keras
 from keras import ops, tree
 
@@ -156,8 +158,6 @@ class Forecaster(keras.Model):
     ):
         super().__init__(autocast=False, **kwargs)
         self.horizon = arguments.positive("horizon", horizon)
-        self.cell, self.depth, self.bidirectional = cell, depth, bidirectional
-        self.residual, self.dropout, self.seed = residual, dropout, seed
         self.mode = arguments.choice("mode", mode, MODES)
         self.targets = None if targets is None else arguments.positive("targets", targets)
         self.quantiles = None if quantiles is None else checked_quantiles(quantiles)
@@ -182,6 +182,11 @@ class Forecaster(keras.Model):
             name="encoder",
         )
         self.decoder = self._decoder() if mode == "recursive" else None
+
+    cell, depth, bidirectional, residual, dropout, seed = (
+        property(operator.attrgetter(f"encoder.{name}"), doc="See `Trunk`.")
+        for name in ("cell", "depth", "bidirectional", "residual", "dropout", "seed")
+    )
 
     @property
     def _features(self):
@@ -235,7 +240,8 @@ class Forecaster(keras.Model):
 
     def _dense(self, units, name, below, **options):
         width = below if isinstance(below, int) else below.layer.shape_of_step[-1]
-        layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
+        dtype = at_least_single(self.compute_dtype) if name == "head" else self.dtype_policy
+        layer = keras.layers.Dense(units, dtype=dtype, name=name, **options)
         layer.build((None, width))
         return layer
 

@@ -269,7 +269,8 @@ class Text(keras.layers.Layer):
         return [self._text(ops.convert_to_numpy(row)) for row in ids]
 
     def _text(self, row):
-        if row.ndim != 1 or row.dtype.kind not in "iu" or (row.size and not 0 <= row.min() <= row.max() < self.size):
+        fits = row.dtype.kind in "iu" and 0 <= row.min() <= row.max() < self.size if row.size else True
+        if row.ndim != 1 or not fits:
             raise ValueError(f"Expected sequences of integers in 0..{self.size - 1}. Received: {_shown(row)}")
         end = np.flatnonzero(row == self.end_id) if self.end_id is not None else ()
         row = row[: end[0]] if len(end) else row
@@ -310,6 +311,23 @@ def _shown(value):
     return f"{text[:80]}..." if len(text) > 80 else text
 
 
+def _mapped(dataset, preprocess):
+    """A `tf.data.Dataset` of batches, each preprocessed."""
+    import tensorflow as tf  # who has such a data set has TensorFlow, whatever the backend
+
+    def batches():
+        for batch in dataset.as_numpy_iterator():
+            made = preprocess(*keras.utils.unpack_x_y_sample_weight(batch))
+            yield tree.map_structure(np.asarray, keras.utils.pack_x_y_sample_weight(*made))
+
+    first = next(batches(), None)
+    if first is None:
+        raise ValueError("Expected a data set of at least one batch. Received: an empty one")
+    signature = tree.map_structure(lambda a: tf.TensorSpec((None, None, *a.shape[2:])[: a.ndim], a.dtype), first)
+    made, count = tf.data.Dataset.from_generator(batches, output_signature=signature), dataset.cardinality()
+    return made.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else made
+
+
 class TextModel(keras.Model):
     """A model that `fit`, `evaluate` and `predict` give raw data, such as strings, which `preprocess` makes numbers.
 
@@ -334,17 +352,7 @@ class TextModel(keras.Model):
         if all(getattr(spec.dtype, "name", None) != "string" for spec in specs):
             return x, y, sample_weight
 
-        def batches():
-            for batch in x.as_numpy_iterator():
-                made = self.preprocess(*keras.utils.unpack_x_y_sample_weight(batch))
-                yield tree.map_structure(np.asarray, keras.utils.pack_x_y_sample_weight(*made))
-
-        spec = type(
-            next(spec for spec in specs if spec.dtype.name == "string")
-        )  # the class is at hand, so that nothing here imports TensorFlow
-        first = next(batches())
-        signature = tree.map_structure(lambda a: spec((None, None, *a.shape[2:])[: a.ndim], str(a.dtype)), first)
-        return x.from_generator(batches, output_signature=signature), y, sample_weight
+        return _mapped(x, self.preprocess), y, sample_weight
 
     def fit(self, x=None, y=None, *args, sample_weight=None, validation_data=None, **kwargs):
         """See `keras.Model.fit`; x, y and the validation data may be raw."""

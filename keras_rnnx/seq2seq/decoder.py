@@ -5,7 +5,6 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.attention.cell import AttentionCell
-from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.models.trunk import EMBEDDING, deserialized
@@ -29,6 +28,7 @@ class Decoder(keras.layers.Layer):
         attention_units, order, input_feeding: see `AttentionCell`.
         dropout: rate in [0, 1).
         tie_weights: bool, whether W is the transposed embedding, for which a_t must be as wide as E.
+        stateful: bool, whether a call on a sequence starts where the one before it ended: see `RNN`.
         seed: int or None, for `dropout`.
 
     Call:
@@ -63,6 +63,7 @@ class Decoder(keras.layers.Layer):
         input_feeding=True,
         dropout=0.0,
         tie_weights=False,
+        stateful=False,
         seed=None,
         **kwargs,
     ):
@@ -76,6 +77,7 @@ class Decoder(keras.layers.Layer):
         self.input_feeding = bool(input_feeding)
         self.dropout = arguments.rate("dropout", dropout)
         self.tie_weights = bool(tie_weights)
+        self.stateful = bool(stateful)
         self.seed = seed
         self.supports_masking = True
         if attention is not None:
@@ -87,8 +89,14 @@ class Decoder(keras.layers.Layer):
                 "Expected `attention_units`, `order` and `input_feeding` with `attention` alone. Received: no attention"
             )
         dtype = at_least_single(self.compute_dtype)
-        options = {"return_sequences": True, "return_state": True, "dtype": self.dtype_policy, "name": "recurrent"}
-        self.recurrent = RNN(cell, **options)
+        self.recurrent = RNN(
+            cell,
+            return_sequences=True,
+            return_state=True,
+            stateful=self.stateful,
+            dtype=self.dtype_policy,
+            name="recurrent",
+        )
         if not isinstance(embedding, keras.layers.Embedding):
             width = EMBEDDING if embedding is None else arguments.positive("embedding", embedding)
             embedding = keras.layers.Embedding(self.vocabulary, width, dtype=self.dtype_policy, name="embedding")

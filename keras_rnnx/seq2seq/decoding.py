@@ -1,5 +1,6 @@
 """Decoding: from a step function to sequences of tokens, as one compiled loop on every backend."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import keras
@@ -126,7 +127,7 @@ def decode(
 def _starts(start, state):
     """The start tokens (B,) int32."""
     leaves = tree.flatten(state)
-    if isinstance(start, int) and leaves:
+    if isinstance(start, numbers.Integral) and leaves:
         start = ops.full(ops.shape(leaves[0])[:1], start, "int32")
     start = _integers("start", start, "(batch,), or an integer and a state with arrays", 1)
     for leaf in leaves:
@@ -160,7 +161,7 @@ def _task(start, end, max_length, prompt, prompt_lengths, min_length, pad, memor
     """The arguments of `decode`, checked."""
     length = arguments.positive("max_length", max_length)
     for name, value in (("end", end), ("pad", pad), ("min_length", min_length)):
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
         if not whole and not (name == "end" and value is None):
             raise ValueError(f"Expected `{name}` to be an integer >= 0. Received: {name}={value!r}")
     if min_length > length:

@@ -35,6 +35,12 @@ class GeneratingModel(TextModel):
         """Decodes a batch: a function of arrays that runs compiled and returns a `Decoded`."""
         raise NotImplementedError
 
+    def allowed(self, logits, text, start, unknown):
+        """Logits (N, V) without the tokens that are never said: padding, the start, and perhaps unknown words."""
+        barred = {0, start} | (set() if unknown or text is None else {text.unknown_id})
+        barred = ops.convert_to_tensor([i in barred for i in range(logits.shape[-1])])
+        return ops.where(barred, ops.full_like(logits, float("-inf")), logits)
+
     def decode_rows(self, arrays, strategy, batch_size, **settings):
         """Decodes rows, batch by batch.
 
@@ -78,9 +84,82 @@ class GeneratingModel(TextModel):
         return lambda arrays: programs[key](tree.map_structure(ops.convert_to_tensor, arrays))
 
 
-def next_tokens(tokens):
-    """What a decoder reads and what it is to say, of token sequences (N, T): without the last, without the first."""
-    return tokens[:, :-1], tokens[:, 1:]
+class Bridges(keras.layers.Layer):
+    r"""The states in which a decoder starts: \(\tanh(z W + b)\) of a vector z (B, Z), for each of them.
+
+    Args:
+        sizes: list of int > 0, the sizes of the states.
+    """
+
+    def __init__(self, sizes, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes = list(sizes)
+        self.layers = [
+            keras.layers.Dense(n, "tanh", dtype=self.dtype_policy, name=f"state_{i}") for i, n in enumerate(self.sizes)
+        ]
+
+    def build(self, input_shape):
+        """Builds the layers."""
+        for layer in self.layers:
+            layer.build(input_shape)
+
+    def call(self, z):
+        """The states, a list."""
+        return [layer(z) for layer in self.layers]
+
+    def get_config(self):
+        """The arguments."""
+        return {**super().get_config(), "sizes": self.sizes}
+
+
+def next_tokens(tokens, end):
+    """What a decoder reads and what it is to say, of token sequences (N, T).
+
+    The one is without the last token, and without any end token, after which nothing is read; the other without the
+    first token.
+    """
+    read = tokens[:, :-1]
+    return (read if end is None else np.where(read == end, 0, read)), tokens[:, 1:]
+
+
+def checked_tokens(name, tokens, vocabulary, least=2):
+    """Tokens (N, T) as a NumPy array, or a ValueError where they are none of this vocabulary."""
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or tokens.shape[1] < least or tokens.dtype.kind not in "iu":
+        raise ValueError(
+            f"Expected {name} (N, T >= {least}) of integers. Received: {tokens.dtype} of shape {tokens.shape}"
+        )
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary):
+        raise ValueError(f"Expected {name} in 0..{vocabulary - 1}. Received: from {tokens.min()} to {tokens.max()}")
+    return tokens
+
+
+def checked_ends(text, start, end, vocabulary):
+    """The start and the end token: those of a `Text`, or the given ones; each may be None.
+
+    Raises:
+        ValueError: if both say one, or they are not two tokens of the vocabulary.
+    """
+    if text is not None:
+        if start is not None or end is not None:
+            raise ValueError(f"Expected no `start` and `end` beside a Text. Received: {start!r} and {end!r}")
+        if text.size != vocabulary:
+            raise ValueError(f"Expected a decoder of the {text.size} tokens of its Text. Received: one of {vocabulary}")
+        start, end = text.start_id, text.end_id
+    given = [positive(name, token) for name, token in (("start", start), ("end", end)) if token is not None]
+    if len(set(given)) < len(given) or max(given, default=0) >= vocabulary:
+        raise ValueError(f"Expected different tokens below {vocabulary}. Received: start={start!r}, end={end!r}")
+    return start, end
+
+
+def generated(made, text):
+    """The best sequences of a `Decoded`, or lists of the K best: texts, or integers without the end token."""
+    if text is not None:
+        best = [text.decode(row) for row in made.tokens]
+    else:
+        ends = made.lengths - made.finished
+        best = [[t[:n] for t, n in zip(*row, strict=True)] for row in zip(made.tokens, ends, strict=True)]
+    return best if made.tokens.shape[1] > 1 else [row[0] for row in best]
 
 
 def masked_cross_entropy(y, logits, sample_weight=None):

@@ -9,7 +9,11 @@ from keras_rnnx.models.text import strings
 from keras_rnnx.models.trunk import deserialized
 from keras_rnnx.seq2seq.decoding import decode, tiled
 from keras_rnnx.seq2seq.generating import (
+    Bridges,
     GeneratingModel,
+    checked_ends,
+    checked_tokens,
+    generated,
     masked_cross_entropy,
     next_tokens,
     right_padded,
@@ -95,17 +99,12 @@ class Seq2Seq(GeneratingModel):
         self.decoder = decoder
         self.source_text = source_text
         self.target_text = target_text
-        if target_text is not None:
-            if None in (target_text.start_id, target_text.end_id) or start is not None or end is not None:
-                raise ValueError(
-                    "Expected a `target_text` with a start and an end token, and no `start` or `end` beside it. "
-                    f"Received: {target_text.special}, start={start!r}, end={end!r}"
-                )
-            if target_text.size != decoder.vocabulary:
-                raise ValueError(
-                    f"Expected a decoder of the {target_text.size} tokens of `target_text`. Received: one of "
-                    f"{decoder.vocabulary}"
-                )
+        self.first, self.last = checked_ends(target_text, start, end, decoder.vocabulary)
+        if None in (self.first, self.last):
+            raise ValueError(
+                "Expected a start and an end token of targets, in `target_text` or as `start` and `end`. "
+                f"Received: {self.first!r} and {self.last!r}"
+            )
         if source_text is not None and source_text.size != encoder.vocabulary:
             raise ValueError(
                 f"Expected an encoder of the {source_text.size} tokens of `source_text`. Received: one of "
@@ -113,19 +112,12 @@ class Seq2Seq(GeneratingModel):
             )
         self.start = start
         self.end = end
-        first, last = (start, end) if target_text is None else (target_text.start_id, target_text.end_id)
-        self.first = arguments.positive("start", first)
-        self.last = arguments.positive("end", last)
-        if self.first == self.last or max(self.first, self.last) >= decoder.vocabulary:
-            raise ValueError(
-                f"Expected different tokens below {decoder.vocabulary}. Received: start={first}, end={last}"
-            )
         self.bridge = bool(bridge)
+        self.bridges = Bridges(decoder.state_sizes, dtype=self.dtype_policy, name="bridges") if self.bridge else None
         self.scheduled_sampling = scheduled_sampling
         if isinstance(scheduled_sampling, (int, float)) and not 0 <= scheduled_sampling <= 1:
             raise ValueError(f"Expected `scheduled_sampling` in [0, 1]. Received: {scheduled_sampling!r}")
         self.seed = seed
-        self._bridges = []
         if scheduled_sampling is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.accuracy = keras.metrics.Mean(name="accuracy")
@@ -141,11 +133,7 @@ class Seq2Seq(GeneratingModel):
         if not self.decoder.built:
             self.decoder.build(target, **more)
         if self.bridge:
-            width = sum(self.encoder.layer.state_sizes_of_levels()[-1])
-            for i, size in enumerate(self.decoder.state_sizes):
-                layer = keras.layers.Dense(size, "tanh", dtype=self.dtype_policy, name=f"bridge_{i}")
-                layer.build((None, width))
-                self._bridges.append(layer)
+            self.bridges.build((None, sum(self.encoder.layer.state_sizes_of_levels()[-1])))
         self.built = True
 
     @property
@@ -176,7 +164,7 @@ class Seq2Seq(GeneratingModel):
         if not self.bridge:
             return self.decoder.start(batch, None, memory)
         joined = ops.concatenate([ops.cast(s, self.compute_dtype) for s in states], axis=-1)
-        return self.decoder.start(batch, [bridge(joined) for bridge in self._bridges], memory)
+        return self.decoder.start(batch, self.bridges(joined), memory)
 
     def _sampled(self, target, logits):
         """The target, in which each token after the first may be the one that the logits of the step before say."""
@@ -207,17 +195,11 @@ class Seq2Seq(GeneratingModel):
         x = self._numbers(x, self.source_text, "source")
         if y is None:
             return {"source": x}, None, sample_weight
-        y = np.asarray(self._numbers(y, self.target_text, "target"))
-        if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "iu":
-            raise ValueError(f"Expected targets (N, T > 1) of integers. Received: {y.dtype} of shape {y.shape}")
-        if y.min() < 0 or y.max() >= self.decoder.vocabulary:
-            raise ValueError(
-                f"Expected targets in 0..{self.decoder.vocabulary - 1}. Received: from {y.min()} to {y.max()}"
-            )
+        y = checked_tokens("targets", self._numbers(y, self.target_text, "target"), self.decoder.vocabulary)
         if (y[:, 0] != self.first).any():
             raise ValueError(f"Expected targets that begin with the start token {self.first}. Received: others")
-        target, y = next_tokens(y)
-        return {"source": x, "target": np.where(target == self.last, 0, target)}, y, sample_weight
+        target, y = next_tokens(y, self.last)
+        return {"source": x, "target": target}, y, sample_weight
 
     def _numbers(self, rows, text, name):
         if strings(rows) is None:
@@ -237,19 +219,14 @@ class Seq2Seq(GeneratingModel):
         if self.attends:
             mask = self.encoder.valid(source)
             prepared = tiled(self.decoder.prepare(memory, mask), strategy.width)
-        barred = self._barred(settings.pop("unknown"))
+        unknown = settings.pop("unknown")
 
         def step(tokens, states):
             logits, states, alignments = self.decoder.step(tokens, states, prepared)
-            logits = ops.where(barred, ops.full_like(logits, float("-inf")), logits)
+            logits = self.allowed(logits, self.target_text, self.first, unknown)
             return (logits, states) if alignments is None else (logits, states, alignments)
 
         return decode(step, start, self.first, self.last, strategy=strategy, memory_mask=mask, **settings)
-
-    def _barred(self, unknown):
-        """(V,) booleans: tokens that are never said."""
-        barred = {0, self.first, *([] if unknown or self.target_text is None else [self.target_text.unknown_id])}
-        return ops.convert_to_tensor([i in barred for i in range(self.decoder.vocabulary)])
 
     def decode(
         self, sources, strategy=None, max_length=None, min_length=0, *, unknown=False, attention=False, batch_size=64
@@ -275,12 +252,11 @@ class Seq2Seq(GeneratingModel):
         length = roomy(rows.shape[1])
         if max_length is None:
             max_length = 2 * length + 10
-        mask = {}
         if rows.ndim == 2:
             rows = right_padded(rows, length)
         settings = {"max_length": max_length, "min_length": min_length, "unknown": unknown}
         return self.decode_rows(
-            {"source": rows, **mask}, strategy, batch_size, return_attention=attention and self.attends, **settings
+            {"source": rows}, strategy, batch_size, return_attention=attention and self.attends, **settings
         )
 
     def generate(self, sources, strategy=None, max_length=None, min_length=0, **options):
@@ -293,13 +269,7 @@ class Seq2Seq(GeneratingModel):
             A list with the best target of each source, or with a list of the `n_best` ones: texts where there is a
             `target_text`, else arrays of integers without the end token.
         """
-        made = self.decode(sources, strategy, max_length, min_length, **options)
-        if self.target_text is not None:
-            best = [self.target_text.decode(row) for row in made.tokens]
-        else:
-            ends = made.lengths - made.finished
-            best = [[t[:n] for t, n in zip(*row, strict=True)] for row in zip(made.tokens, ends, strict=True)]
-        return best if made.tokens.shape[1] > 1 else [row[0] for row in best]
+        return generated(self.decode(sources, strategy, max_length, min_length, **options), self.target_text)
 
     def predict(self, x, *args, **kwargs):
         """What `generate` returns."""

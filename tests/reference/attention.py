@@ -281,8 +281,8 @@ def walk(step, w, cell, mechanisms, x, memories, state, *, memory_masks=None, re
         options: those of `run`: mask, resets, go_backwards, deltas.
 
     Returns:
-        Histories and final states like `run`, in the order of `state`, and the alignments of each mechanism at every
-        step, a list of (B, T, S). At a masked step these are those of the step before, or zeros.
+        Histories and final states like `run`, in the order of `state`; then the alignments of each mechanism at every
+        step, a list of (B, T, S), and after the last, (B, S): at a masked step those of the step before, or zeros.
     """
     memory_masks = [None] * len(mechanisms) if memory_masks is None else memory_masks
     carrying = sum(m.carries != "nothing" for m in mechanisms)
@@ -314,4 +314,5 @@ def walk(step, w, cell, mechanisms, x, memories, state, *, memory_masks=None, re
         histories.append(history)
         finals.append(final)
     history, final = ([np.concatenate(each) for each in zip(*rows, strict=True)] for rows in (histories, finals))
-    return history[: len(state)], final[: len(state)], history[len(state) :]
+    count = len(state)
+    return history[:count], final[:count], history[count:], final[count:]
