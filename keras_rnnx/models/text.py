@@ -12,13 +12,14 @@ PAD, UNKNOWN = 0, 1  # as in Keras' TextVectorization
 
 
 def strings(values):
-    """Strings, or lists of strings, out of a list, a NumPy array or a TensorFlow tensor; None where there are none.
+    """Strings, or lists of strings, out of a list, an array or a TensorFlow tensor; None where there are none.
 
     Raises:
         ValueError: if there is one string alone.
     """
     if isinstance(values, (str, bytes)):
         raise ValueError(f"Expected a list of strings. Received: one string, {values!r}")
+    values = values.to_numpy() if hasattr(values, "to_numpy") else values  # a column of a data frame
     if hasattr(values, "dtype"):
         kind = values.dtype.kind if isinstance(values, np.ndarray) else str(getattr(values.dtype, "name", values.dtype))
         if kind not in ("U", "S", "O", "T", "string"):
@@ -345,7 +346,9 @@ class TextModel(keras.Model):
         return predictions
 
     def _ready(self, x, y=None, sample_weight=None):
-        """x, y and weights for Keras."""
+        """x, y and weights for Keras. A dataset of another kind gives what the model is called on."""
+        if not (hasattr(x, "element_spec") or hasattr(x, "dtype") or isinstance(x, (list, tuple, dict, str, bytes))):
+            return x, y, sample_weight
         if not hasattr(x, "element_spec"):
             return self.preprocess(x, y, sample_weight)
         specs = tree.flatten(x.element_spec)

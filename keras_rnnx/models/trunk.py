@@ -113,8 +113,9 @@ class Trunk(keras.layers.Layer):
         self.embedding = embedding
         self.embed = self._embedding()
         if self.dropout:
-            self.before = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.dtype_policy)
-            self.after = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.dtype_policy)
+            between = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.dtype_policy)  # as in the levels
+            self.before = arguments.copy_of(between, "before", 1)
+            self.after = arguments.copy_of(between, "after", 2)
 
     def _stack(self):
         cell, mine = self.cell, {"return_sequences": self.return_sequences, "return_state": self.return_state}
