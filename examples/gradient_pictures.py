@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 import keras_rnnx
 from keras_rnnx.callbacks import GradientFlow, state_gradients
 
-STEPS, UNITS, ROWS, SEED, EPOCHS, RATE = 100, 32, 32, 0, 20, 3e-3
+STEPS, UNITS, ROWS, SEED, EPOCHS, RATE = 100, 32, 32, 0, 15, 3e-3
 SMOKE = {"steps": 20, "epochs": 2}
 DEPTH, CUT, CLIP = 8, 20, 1e-3
 IMAGES = pathlib.Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -199,7 +199,7 @@ def main():
     figure.axes[0].set(xlabel="level", ylabel=r"$\log_{10} \|dL/dh\|$, mean over steps")
     save("levels", figure)
 
-    x, y = latch(steps, 16 * ROWS, SEED)
+    x, y = latch(steps, 8 * ROWS, SEED)
     layers = {"VanillaRNN, random start": random_start(0.1), "JANET, t_max=100": keras_rnnx.JANET(UNITS, t_max=STEPS)}
     flows, right = {}, []
     for label, layer in layers.items():

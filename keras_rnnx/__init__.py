@@ -1,7 +1,13 @@
 """Recurrent layers for Keras 3: every cell an ordinary Keras layer, on one fast engine."""
 
+from keras_rnnx import attention as attention
+from keras_rnnx import callbacks as callbacks
+from keras_rnnx import losses as losses
+from keras_rnnx import models as models
+from keras_rnnx import seq2seq as seq2seq
 from keras_rnnx import wirings as wirings
 from keras_rnnx.base.cell import Cell as Cell
+from keras_rnnx.base.composed import ChainedCell as ChainedCell
 from keras_rnnx.base.linear import LinearCell as LinearCell
 from keras_rnnx.base.matrix import MatrixCell as MatrixCell
 from keras_rnnx.catalogue import list_cells as list_cells

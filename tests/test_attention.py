@@ -8,6 +8,7 @@ from cases import (
     EAGER,
     EXACT,
     FLOAT,
+    SINGLE,
     array,
     few,
     gradients,
@@ -30,7 +31,6 @@ ORDERS = ("luong", "bahdanau", "unfed")
 LOOKS = [name for name, kind in KINDS.items() if kind.carries == "nothing"]
 # Where a loop is compiled, each mechanism in one order and each order with some mechanism.
 WALKS = [(n, o) for i, n in enumerate(KINDS) for j, o in enumerate(ORDERS) if EAGER or i % 3 == j]
-each_kind = pytest.mark.parametrize("name", KINDS)
 
 
 @pytest.mark.parametrize(("name", "order"), WALKS)
@@ -41,10 +41,11 @@ def test_every_step_is_the_twins(name, order, rng):
     found = pair(x, memory, state, memory_mask, mask=mask)
     the_same(found, pair.walk(x, memory, state, memory_mask, mask=mask), **EXACT)
     alignments = found[1][1 + len(pair.inner.sizes)]
-    assert alignments.shape == (B, T, S) and not (alignments * mask[..., None])[~np.tile(memory_mask[:, None], (T, 1))].any()
+    assert alignments.shape == (B, T, S)
+    assert not (alignments * mask[:, :, None] * ~memory_mask[:, None]).any()
 
 
-@pytest.mark.parametrize("name", few(["location", "cumulative", "soft", "hard"], 0))
+@pytest.mark.parametrize("name", few(["soft", "cumulative", "location", "hard"]))
 def test_the_first_step_without_a_state(name, rng):
     """Location: zero alignments, zero sum. Monotonic: the first position."""
     pair = Pair(rng, name)
@@ -62,7 +63,8 @@ def test_cells_inside(inner, order, rng):
     x, memory, mask, memory_mask = numbers(rng)
     state = pair.state(rng, B, memory_mask)
     wanted = pair.walk(x, memory, state, memory_mask, mask=mask)
-    the_same(pair(x, memory, state, memory_mask, mask=mask), wanted, **EXACT)
+    # Keras' own cells multiply in single precision on torch.
+    the_same(pair(x, memory, state, memory_mask, mask=mask), wanted, **(SINGLE if inner == "keras" else EXACT))
 
 
 @pytest.mark.parametrize("order", few(ORDERS))
@@ -245,7 +247,7 @@ def test_monotonic_attention_of_a_long_memory_is_finite(rng):
 # ---- padding ----
 
 
-@each_kind
+@pytest.mark.parametrize("name", few(["soft", "cumulative", *sorted(set(KINDS) - {"soft", "cumulative"})], 2))
 def test_padding_of_the_memory_changes_nothing(name, rng):
     """Masked positions on either side, whatever stands there: the same outputs and gradients, at another length."""
     pair = Pair(rng, name)
@@ -267,8 +269,6 @@ def test_padding_of_the_memory_changes_nothing(name, rng):
     at = 1 + len(pair.inner.sizes)
     np.testing.assert_allclose(found[1][at][..., left:-right], want[1][at], **EXACT)
     assert not found[1][at][..., :left].any() and not found[1][at][..., -right:].any()
-    if not EAGER and name not in ("additive", "soft"):
-        return
     g = gradients(lambda x, m: loss(x, m, wider_mask), [tensor(x), tensor(wider)], pair.weights)
     want = gradients(lambda x, m: loss(x, m, mask), [tensor(x), tensor(memory)], pair.weights)
     assert not g[1][:, :left].any() and not g[1][:, -right:].any()
@@ -286,8 +286,8 @@ def test_half_precision_is_finite_where_all_is_masked(name, dtype, rng):
 
     inputs = [ops.convert_to_tensor(np.float32(a)) for a in (x, memory)]
     assert all(np.isfinite(np.float32(g)).all() for g in gradients(loss, inputs, pair.weights))
-    outputs, states, final = pair.layer(inputs[0], memory=inputs[1])[0], *([],) * 2
-    assert str(outputs.dtype).endswith(dtype.removeprefix("mixed_")) and not states and not final
+    outputs = pair.layer(inputs[0], memory=inputs[1])[0]
+    assert str(outputs.dtype).endswith(dtype.removeprefix("mixed_"))
 
 
 # ---- pooling ----

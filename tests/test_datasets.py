@@ -524,7 +524,7 @@ def size(part):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return pathlib.Path(DATA) if DATA else tmp_path_factory.getbasetemp().parent / "packages"
+    return pathlib.Path(DATA) if DATA else tmp_path_factory.mktemp("packages")
 
 
 LIGHT = [  # of a few MB on PyPI, read in seconds

@@ -524,6 +524,12 @@ def test_rows_without_any_possible_token(strategy):
         assert np.isneginf(array(decoded.scores)).all() and not array(decoded.finished).any()
 
 
+@pytest.mark.parametrize("strategy", few([BeamSearch(2), Greedy(), Sampling(seed=1)]), **KIND)
+def test_no_rows_at_all(strategy):
+    decoded = run(table_step([0.0, 1.0]), ZEROS[:0], 0, 1, 3, strategy=strategy)
+    assert tuple(decoded.tokens.shape) == (0, 1, 3) and tuple(decoded.found.shape) == (0,)
+
+
 def test_forbidden_tokens_do_not_appear(rng):
     logits = [-np.inf, 0.0, -np.inf, 1.0, -np.inf]
     for strategy in few([BeamSearch(6, n_best=6), Sampling(3.0, seed=2), Sampling(top_k=4, top_p=0.9, seed=2)], 2):

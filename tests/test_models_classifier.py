@@ -132,6 +132,8 @@ def test_dropout_is_never_in_the_recurrence(rng):
     still, *_ = trunk(ids)
     np.testing.assert_array_equal(array(still), array(trunk(ids)[0]))
     assert not (array(still) == 0).any()
+    drops = [trunk.before, trunk.layer.between, trunk.after]
+    assert len({drop.seed for drop in drops}) == 3  # with one seed, masks of one shape would be one
 
 
 @pytest.mark.core

@@ -220,21 +220,20 @@ def test_gradients_of_a_free_run_by_differences(training, rng):
         np.testing.assert_allclose((values[0] - values[1]) / 2e-2, (gradient * step).sum(), rtol=0.05, atol=0.02)
 
 
+KINDS = {
+    "plain": (keras_rnnx.GRUCell(H), {}),
+    "bidirectional": (keras_rnnx.GRUCell(H), {"depth": 2, "bidirectional": True, "residual": "sum"}),
+    "highway": (keras_rnnx.LSTM(H), {"depth": 2, "residual": "highway", "dropout": 0.2}),
+    "list": ([keras_rnnx.LSTMCell(4), keras_rnnx.GRUCell(H)], {"residual": "dense"}),
+    "parallel": (keras_rnnx.Bidirectional(keras_rnnx.MinGRU(H)), {}),
+    "keras": (keras.layers.GRUCell(H), {}),
+}
+
+
 @pytest.mark.parametrize("mode", ["direct", "recursive"])
-@pytest.mark.parametrize(
-    "cell, options",
-    [
-        (keras_rnnx.GRUCell(H), {"depth": 2, "bidirectional": True, "residual": "sum"}),
-        (keras_rnnx.LSTM(H), {"depth": 2, "residual": "highway", "dropout": 0.2}),
-        ([keras_rnnx.LSTMCell(4), keras_rnnx.GRUCell(H)], {"residual": "dense"}),
-        (keras_rnnx.Bidirectional(keras_rnnx.MinGRU(H)), {}),
-        (keras.layers.GRUCell(H), {}),
-    ],
-    ids=["bidirectional", "highway", "list", "parallel", "keras"],
-)
-def test_levels_of_all_kinds_train_and_save_whole(mode, cell, options, rng, tmp_path):
-    if not EAGER and (mode == "direct" or isinstance(cell, keras.layers.Layer)):
-        pytest.skip("costs compilations; the list of cells runs here, all kinds on torch")
+@pytest.mark.parametrize("kind", few(KINDS))
+def test_levels_of_all_kinds_train_and_save_whole(mode, kind, rng, tmp_path):
+    cell, options = KINDS[kind]
     inputs = {name: array(a) for name, a in batch(rng, "future", *(["targets"] if mode == "recursive" else [])).items()}
     y = rng.normal(size=(B, J)).astype("float32")
     model = Forecaster(J, cell, mode=mode, quantiles=[0.1, 0.5, 0.9], normalization="standard", **options)
@@ -245,7 +244,6 @@ def test_levels_of_all_kinds_train_and_save_whole(mode, cell, options, rng, tmp_
     again = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_allclose(again.predict(inputs, verbose=0), model.predict(inputs, verbose=0), **CLOSE)
     assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
-    again.fit(inputs, y, verbose=0)
 
 
 def test_encoder_and_decoder_start_from_weights_of_their_own(rng):
@@ -287,12 +285,13 @@ def test_low_precision(rng):
     assert keras.backend.standardize_dtype(y.dtype) == "float32" and np.isfinite(array(y)).all()
 
 
+@pytest.mark.skipif(not EAGER, reason="a loss that goes down by a compiled step is seen above")
 def test_a_trained_forecaster_follows_a_sine(rng):
     series = np.sin(np.arange(220) * 2 * np.pi / 12) + 3
     inputs, y = windows(series, 14, 6)
     model = Forecaster(6, keras_rnnx.GRUCell(12), normalization="standard")
     model.compile(keras.optimizers.Adam(0.02), "mae")
-    model.fit(inputs, y, epochs=15 if EAGER else 25, batch_size=32, verbose=0)
+    model.fit(inputs, y, epochs=15, batch_size=32, verbose=0)
     assert model.evaluate(inputs, y, verbose=0) < 0.15
 
 

@@ -1,9 +1,9 @@
 """Pictures of emoji and what they are called, for captions.
 
 Origin: pictures drawn by Pillow with the Debian package fonts-noto-color-emoji (any version; the numbers below are
-of 2.042); names of the PyPI package emoji 2.16.0, which has those of Unicode's CLDR in 14 languages.
+of 2.042); English names of the PyPI package emoji 2.16.0, which are those of Unicode's CLDR.
 Licence: font SIL OFL 1.1, package BSD-3. Fetched, not part of this repository.
-Size: 1,626 pictures of 32 x 32 pixels, 1,411 words in English, two thirds of them in one name alone. Left out are
+Size: 1,626 pictures of 32 x 32 pixels, 1,411 words, two thirds of them in one name alone. Left out are
 skin tones (all have one name more than once), flags of countries and regions and keycaps (the name of a flag never
 seen cannot be told), and the few emoji that are newer than the font.
 Split: by what is shown: names that are alike but for `SIDE_WORDS` ("woman running", "man running facing right") are
@@ -21,7 +21,7 @@ import zipfile
 import numpy as np
 import packages
 import splits
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 FONT = packages.Package("debian", "fonts-noto-color-emoji")
 FONT_FILE = "NotoColorEmoji.ttf"
@@ -55,7 +55,13 @@ class Captioned(typing.NamedTuple):
 
 
 def load(folder=None):
-    """Returns the `splits.Splits` of `Captioned`; `folder` as in `packages.fetch`."""
+    """Returns the `splits.Splits` of `Captioned`; `folder` as in `packages.fetch`.
+
+    Raises:
+        RuntimeError: if this Pillow was built without Raqm, which joins the parts of an emoji to one picture.
+    """
+    if not features.check("raqm"):
+        raise RuntimeError("Expected a Pillow with Raqm, as in its wheels, to draw emoji of several signs.")
     with zipfile.ZipFile(packages.fetch(NAMES, folder)) as wheel:
         table = json.loads(wheel.read("emoji/unicode_codes/emoji.json"))
     fonts = packages.deb_files(packages.fetch(FONT, folder))

@@ -6,7 +6,7 @@ Licence: UCI, CC BY 4.0 there; the package is BSD-3. Fetched, not part of this r
 Size: 640 utterances of 7 to 29 frames with 12 coefficients of linear prediction each.
 Split: the given one, 270 for training (30 a speaker) and 370 for test; of each speaker's 30 the last 6 are the
 validation split.
-Baseline: logistic regression on mean, deviation, first and last frame, measured: 0.99 accuracy. The task is nearly
+Baseline: logistic regression on mean, deviation, first and last frame, measured: 0.984 accuracy. The task is nearly
 solved: good to see that a model works, not to rank layers.
 """
 

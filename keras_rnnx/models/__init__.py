@@ -4,6 +4,7 @@ from keras_rnnx.models.classifier import SequenceClassifier as SequenceClassifie
 from keras_rnnx.models.crf import CRF as CRF
 from keras_rnnx.models.crf import allowed_transitions as allowed_transitions
 from keras_rnnx.models.forecaster import Forecaster as Forecaster
+from keras_rnnx.models.generator import SequenceGenerator as SequenceGenerator
 from keras_rnnx.models.pooling import MaskedMaxPooling as MaskedMaxPooling
 from keras_rnnx.models.pooling import MaskedMeanPooling as MaskedMeanPooling
 from keras_rnnx.models.series import residual_scores as residual_scores

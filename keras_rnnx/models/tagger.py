@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
+from keras_rnnx.losses import OverReplicas
 from keras_rnnx.models.base import Labels, TrunkModel
 from keras_rnnx.models.crf import CRF
 from keras_rnnx.models.text import strings, unpadded
@@ -151,7 +152,8 @@ class SequenceTagger(TrunkModel):
             losses = masks.quiet(losses, counted)
             if sample_weight is not None and len(weight.shape) == 1:
                 weight = weight[:, None]
-        return ops.sum(weight * losses) / ops.maximum(ops.sum(count), 1) + sum(self.losses)
+        loss = ops.sum(weight * losses) / ops.maximum(ops.sum(count), 1)
+        return OverReplicas()(loss[None], loss[None]) + sum(self.losses)
 
     def predict_step(self, *args):
         """See `keras.Model`."""

@@ -125,15 +125,19 @@ class Text(keras.layers.Layer):
 
     def _set_vocabulary(self, vocabulary):
         found = strings(vocabulary) or []
-        different = len(set(found) - {""})
+        different = len(set(found) - {"", "[UNK]"})
         if different != len(found) or not found:
-            raise ValueError(f"Expected different tokens. Received: {len(found)} tokens, {different} different")
+            raise ValueError(
+                "Expected a `vocabulary` of different tokens, none of them '' or '[UNK]'. "
+                f"Received: {len(found)} tokens, of which {different} are that"
+            )
         if self.max_tokens is not None and len(found) + 2 + len(self.special) > self.max_tokens:
             raise ValueError(
                 f"Expected at most max_tokens={self.max_tokens} with the special ones. "
                 f"Received: {len(found)} tokens and {2 + len(self.special)} special ones"
             )
         self.vocabulary = tuple(found)
+        self._tokens = ("", "[UNK]", *self.special, *found)
         self.__dict__.pop("_numbers", None)
 
     def _vectorizer(self, **options):
@@ -170,7 +174,7 @@ class Text(keras.layers.Layer):
         """
         if self.vocabulary is None:
             raise ValueError(f"Expected a Text with a vocabulary: give one, or call `adapt`. Received: {self.name!r}")
-        return ("", "[UNK]", *self.special, *self.vocabulary)
+        return self._tokens
 
     @property
     def size(self):

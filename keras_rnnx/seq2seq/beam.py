@@ -123,7 +123,7 @@ class BeamSearch(Strategy):
         alive, log_probs = self.alive(search), search["log_probs"]
         longest = ops.full_like(search["lengths"], task.max_length)
         bounds = log_probs / self._length_penalty(task, longest, log_probs.dtype)
-        bound = ops.max(ops.where(alive, bounds, -np.inf), axis=1)
+        bound = ops.amax(ops.where(alive, bounds, -np.inf), axis=1)
         best = slice(None, self.n_best)
         beaten = ops.all(search["finished"][:, best], axis=1) & (search["scores"][:, self.n_best - 1] > bound)
         return beaten | ~ops.any(alive, axis=1)

@@ -37,8 +37,8 @@ def largest(scores, count):
 def most_probable(log_probs):
     """The index (N,) of the largest entry of each row, the lowest of equal ones: `argmax` does not promise that."""
     size = log_probs.shape[-1]
-    best = ops.max(log_probs, axis=-1, keepdims=True)
-    return ops.min(ops.where(log_probs == best, ops.arange(size, dtype="int32"), size - 1), axis=-1)
+    best = ops.amax(log_probs, axis=-1, keepdims=True)
+    return ops.amin(ops.where(log_probs == best, ops.arange(size, dtype="int32"), size - 1), axis=-1)
 
 
 def continued(a, rows):
@@ -258,7 +258,7 @@ class Sampling(Strategy):
         if nucleus or (self.top_k or size) < size:
             log_probs, tokens = largest(log_probs, min(self.top_k or size, size))
         # Where all is -inf, -inf less the maximum would not be a number.
-        top = ops.maximum(ops.max(log_probs, axis=-1, keepdims=True), float(np.finfo("float32").min))
+        top = ops.maximum(ops.amax(log_probs, axis=-1, keepdims=True), float(np.finfo("float32").min))
         q = ops.exp((log_probs - top) / self.temperature)
         if nucleus:
             below = ops.cumsum(q, axis=-1)
@@ -271,8 +271,8 @@ def _drawn(q, uniform):
     """The first place v of each row with q_1 + ... + q_v > uniform * sum(q), and q_v > 0 however sums are rounded."""
     places = ops.arange(q.shape[-1], dtype="int32")
     sums = ops.cumsum(q, axis=-1)
-    last = ops.max(ops.where(q > 0, places, 0), axis=-1, keepdims=True)
-    return ops.min(ops.where((q > 0) & (sums > uniform * sums[:, -1:]), places, last), axis=-1)
+    last = ops.amax(ops.where(q > 0, places, 0), axis=-1, keepdims=True)
+    return ops.amin(ops.where((q > 0) & (sums > uniform * sums[:, -1:]), places, last), axis=-1)
 
 
 def nonnegative(name, value):
