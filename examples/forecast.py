@@ -102,7 +102,7 @@ def draw(history, actual, forecast, series, scores, file):
     axes[0].fill_between(hours, low, high, color="C0", alpha=0.25, label="forecast, 10 % to 90 %")
     axes[0].plot(hours, middle, color="C0", label="forecast, median")
     axes[0].plot(hours, actual[days].reshape(-1)[: len(hours)], color="black", lw=1, label="demand")
-    axes[0].set(xlabel="hours, each day forecast on the evening before", ylabel="gigawatts")
+    axes[0].set(xlabel="hours; each day is forecast at its first midnight", ylabel="gigawatts")
     common.draw_history(axes[1], history, "loss")
     axes[2].plot(scores, lw=0.7, label="size of the error, in robust standard deviations")
     for start in np.flatnonzero(np.diff(series.anomalous[: len(scores)].astype(int)) == 1):

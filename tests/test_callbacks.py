@@ -74,6 +74,9 @@ def test_gradient_flow(jit_compile, rng, tmp_path):
     ratio = np.log10(norms[:, 0] / norms[:, -1])
     np.testing.assert_allclose(numbers(events, f"{tag}/log10_first_over_last"), ratio, atol=1e-5)
     assert [h[:, 2].sum() for h in numbers(events, f"{tag}/log10_norms")] == [mask.sum()] * 3
+    cells = flow.history["below/c"]
+    np.testing.assert_allclose(numbers(events, "gradient_flow/below/c/last"), cells[:, -2], rtol=1e-6)
+    assert not cells[:, -1].any()  # the last c makes no output
     width, height, png = numbers(events, "gradient_flow")[-1]
     assert png.startswith(b"\x89PNG") and int(width) > int(height) > 0
 

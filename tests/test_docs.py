@@ -42,6 +42,8 @@ def _examples(page):
         "docs/wrappers.md",
         "docs/choosing-a-layer.md",
         "docs/choosing-a-path.md",
+        "docs/shapes.md",
+        "docs/migrating-from-addons.md",
     ],
 )
 def test_examples_run(page, tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def test_a_chain_learns_what_single_steps_cannot(rng):
     y = np.tile([0, 1, 0, 1, 0, 1], (64, 1))
     y[32:] = 1 - y[32:]
     x[32:, 0] = 1
-    model = SequenceTagger(2, keras_rnnx.LinearRNNCell(1, trainable=False), crf=True)
+    model = SequenceTagger(2, keras_rnnx.GRUCell(1, trainable=False), crf=True)
     model.compile(keras.optimizers.Adam(0.1))
     model.fit(x, y, epochs=40, verbose=0)
     tags = model.predict(x, verbose=0)

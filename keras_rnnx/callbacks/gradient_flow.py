@@ -20,9 +20,10 @@ class GradientFlow(Periodic):
     over the batch, so that the size of the norms depends on that of the batch, but not their course in time. The model
     learns as it would without the callback.
 
-    To TensorBoard go, for each layer and state, the scalars `first` and `last` (the norms at the first and the last
-    step that is valid anywhere), `max`, and `log10_first_over_last`: near 0 the gradient keeps its size, far below it
-    has vanished, far above it has exploded; a histogram of \(\log_{10}\) of the norms of all rows and steps; and the
+    To TensorBoard go, for each layer and state, the scalars `first` (the norm at the first step that is valid
+    anywhere), `last` (at the last one with a norm above zero: the loss of the last step alone does not reach the last
+    \(c\) of an LSTM), `max`, and `log10_first_over_last`: near 0 the gradient keeps its size, far below it has
+    vanished, far above it has exploded; a histogram of \(\log_{10}\) of the norms of all rows and steps; and the
     picture of `figure`.
 
     Args:
@@ -96,16 +97,20 @@ class GradientFlow(Periodic):
             norms, rows = norms[mask.any(axis=0)], rows[mask]
             if not norms.size:
                 continue
-            summaries.scalar(f"{tag}/first", norms[0], step)
-            summaries.scalar(f"{tag}/last", norms[-1], step)
+            reached = np.flatnonzero(norms)
+            first, last = norms[0], norms[reached[-1] if reached.size else -1]
+            summaries.scalar(f"{tag}/first", first, step)
+            summaries.scalar(f"{tag}/last", last, step)
             summaries.scalar(f"{tag}/max", norms.max(), step)
-            summaries.scalar(f"{tag}/log10_first_over_last", decades(norms[0]) - decades(norms[-1]), step)
+            summaries.scalar(f"{tag}/log10_first_over_last", decades(first) - decades(last), step)
             summaries.histogram(f"{tag}/log10_norms", decades(rows[np.isfinite(rows)]), step)
         if self.picture:
             summaries.figure("gradient_flow", self.figure(), step)
 
     def figure(self, index=-1, title=None):
         """A picture of one measurement: the norms over time as lines, and as a heat map of layers over time.
+
+        Norms of zero are left out.
 
         Args:
             index: which of the measurements. Default: the last one.
@@ -120,7 +125,8 @@ class GradientFlow(Periodic):
         """
         if not -len(self.steps) <= index < len(self.steps):
             raise ValueError(f"Expected the index of one of {len(self.steps)} measurements. Received: index={index}")
-        norms = {name: decades(values[index]) for name, values in self.history.items()}
+        chosen = {name: values[index] for name, values in self.history.items()}
+        norms = {name: decades(np.where(values > 0, values, np.nan)) for name, values in chosen.items()}
         figure = new_figure(figsize=(10, 3.5 + 0.3 * len(norms)))
         lines, heat = figure.subplots(1, 2)
         for name, values in norms.items():

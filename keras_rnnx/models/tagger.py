@@ -139,8 +139,8 @@ class SequenceTagger(TrunkModel):
         valid, labelled = self.trunk.valid(x), y >= 0
         counted = labelled if valid is None else ops.logical_and(valid, labelled)
         count = ops.cast(counted, scores.dtype)
-        right = ops.cast(self.decode(ops.stop_gradient(scores), counted) == y, scores.dtype)
-        self.accuracy.update_state(right, sample_weight=count)
+        right = ops.equal(self.decode(ops.stop_gradient(scores), counted), y)
+        self.accuracy.update_state(ops.cast(right, scores.dtype), sample_weight=count)
         y = ops.where(counted, y, 0)
         weight = 1 if sample_weight is None else ops.cast(sample_weight, scores.dtype)
         if self.crf:

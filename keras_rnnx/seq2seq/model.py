@@ -44,7 +44,7 @@ class Seq2Seq(GeneratingModel):
         end: int, the token after the last; with `target_text` that of its own.
         bridge: bool, see above; without it the decoder starts from its own initial state.
         scheduled_sampling: None, a rate in [0, 1], or a `keras.optimizers.schedules` schedule of it over the steps of
-            the optimizer.
+            training, which the weight `steps` counts.
         seed: int or None, for `scheduled_sampling`.
 
     Call:
@@ -118,6 +118,7 @@ class Seq2Seq(GeneratingModel):
         if isinstance(scheduled_sampling, (int, float)) and not 0 <= scheduled_sampling <= 1:
             raise ValueError(f"Expected `scheduled_sampling` in [0, 1]. Received: {scheduled_sampling!r}")
         self.seed = seed
+        self.steps = None
         if scheduled_sampling is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.accuracy = keras.metrics.Mean(name="accuracy")
@@ -132,6 +133,8 @@ class Seq2Seq(GeneratingModel):
         more = {"memory_shape": (*tuple(source)[:2], *self.encoder.layer.shape_of_step)} if self.attends else {}
         if not self.decoder.built:
             self.decoder.build(target, **more)
+        if callable(self.scheduled_sampling):
+            self.steps = self.add_weight(name="steps", shape=(), dtype="int32", initializer="zeros", trainable=False)
         if self.bridge:
             self.bridges.build((None, sum(self.encoder.layer.state_sizes_of_levels()[-1])))
         self.built = True
@@ -169,7 +172,9 @@ class Seq2Seq(GeneratingModel):
     def _sampled(self, target, logits):
         """The target, in which each token after the first may be the one that the logits of the step before say."""
         rate = self.scheduled_sampling
-        rate = rate(self.optimizer.iterations) if callable(rate) else rate
+        if callable(rate):
+            rate = rate(ops.cast(self.steps, "float32"))
+            self.steps.assign(self.steps + 1)
         logits = ops.stop_gradient(logits)[:, :-1]
         gumbel = -ops.log(-ops.log(keras.random.uniform(ops.shape(logits), 1e-7, 1.0, seed=self.seed_generator)))
         said = ops.cast(ops.argmax(logits + ops.cast(gumbel, logits.dtype), axis=-1), target.dtype)

@@ -206,7 +206,8 @@ class Sampling(Strategy):
     Of equally probable tokens those with the lower numbers come first in (2) and (3), so that exactly k are left.
 
     The random numbers of all steps are drawn before the first one: L for each row. The same state of the generator
-    gives the same tokens, and each call moves it on. Scores are those of the model, not of q.
+    gives the same tokens, and each call moves it on; on TensorFlow a program compiled by XLA draws other numbers than
+    an eager run. Scores are those of the model, not of q.
 
     Args:
         temperature: float >= 0, \(\tau\). 0 is the limit: greedy.
