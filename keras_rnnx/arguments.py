@@ -1,6 +1,7 @@
 """Checks of arguments, and their form in a configuration. Written once for all layers and cells."""
 
 import inspect
+import math
 import numbers
 
 import keras
@@ -56,6 +57,18 @@ def rate(name, value):
     """`value`, a number in [0, 1), or a ValueError that says so."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(f"Expected `{name}` in [0, 1). Received: {name}={value!r}")
+    return float(value)
+
+
+def is_real(value):
+    """Whether a value is a number, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def nonnegative(name, value):
+    """`value`, a finite number >= 0, or a ValueError that says so."""
+    if not (is_real(value) and 0 <= value < math.inf):
+        raise ValueError(f"Expected `{name}` to be a number >= 0. Received: {name}={value!r}")
     return float(value)
 
 

@@ -26,7 +26,7 @@ from reference import numeric_gradient
 import keras_rnnx
 from keras_rnnx import attention
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
 
 ORDERS = ("luong", "bahdanau", "unfed")
 LOOKS = [name for name, kind in KINDS.items() if kind.carries == "nothing"]
@@ -172,7 +172,7 @@ def test_width_of_the_convolution(size, rng):
     w = weights_of(layer)
 
     def multiply(name, left):
-        return ops.matmul(left, tensor(w[f"{name}_kernel"]))
+        return left @ tensor(w[f"{name}_kernel"])
 
     found = layer.look(tensor(query[:, None]), prepared, layer.vectors(), multiply, carried=(tensor(before),))[1]
     np.testing.assert_allclose(array(found)[:, 0], twin.location(w, query, memory, None, before)[1], **EXACT)

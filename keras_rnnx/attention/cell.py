@@ -8,7 +8,7 @@ from keras import ops, tree
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.attention.mechanism import Mechanism, MechanismPart
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.base.composed import ComposedCell, Inner, Kept, inner_cell
+from keras_rnnx.base.composed import ComposedCell, Inner, Kept, check_dtype, inner_cell
 from keras_rnnx.base.interface import Reading
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.backends import backend
@@ -146,6 +146,7 @@ class AttentionCell(ComposedCell):
     def part_of(self, cell, fed):
         """See `ComposedCell`."""
         if isinstance(cell, Mechanism):
+            check_dtype(self, cell)
             return MechanismPart(cell, self.mechanisms.index(cell), self.return_alignments)
         return super().part_of(cell, fed)
 
@@ -212,7 +213,8 @@ class AttentionCell(ComposedCell):
         if length is None:
             return self.prepare(memory, mask)
         padded = tree.map_structure(lambda a: ops.swapaxes(a, 0, 1), padded)
-        return self.prepare(padded["memory"], padded["mask"])
+        prepared = self.prepare(padded["memory"], padded["mask"])
+        return [{**one, "length": ops.shape(memory)[1]} for one in prepared]
 
     def start_from(self, states, memory=None, memory_mask=None):
         """The initial states in which the cell has given states, (B, H) each, as an encoder returns them.

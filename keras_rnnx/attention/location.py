@@ -1,7 +1,6 @@
 """Location-sensitive attention (Chorowski et al., 2015)."""
 
 import keras
-from keras import ops
 
 from keras_rnnx.arguments import positive
 from keras_rnnx.attention.bahdanau import BahdanauAttention
@@ -56,14 +55,14 @@ class LocationAttention(BahdanauAttention):
     def build_weights(self, query_size, memory_size):
         """See `Mechanism`."""
         super().build_weights(query_size, memory_size)
-        self.add_vector("location_filters", (self.kernel_size, 1, self.filters), self.kernel_initializer)
-        self.add_vector("location_kernel", (self.filters, self.units), self.kernel_initializer)
+        self.add_vector("location_filters", (self.kernel_size, 1, self.filters))
+        self.add_vector("location_kernel", (self.filters, self.units))
 
     def energies(self, look):
         """Equations (1) and (2)."""
         before = look.carried[-1][:, :, None]
         features = products.convolve(before, look.vectors["location_filters"], before.dtype, padding="same")
-        located = ops.matmul(features, look.vectors["location_kernel"])
+        located = products.apply({"kernel": look.vectors["location_kernel"]}, features, features.dtype)
         return self.energies_of(self.hidden(look) + located[:, None], look)
 
     def align(self, energies, look):

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_rnnx.arguments import choice
 from keras_rnnx.attention.mechanism import Mechanism
+from keras_rnnx.engine.backends import backend
 
 SCORES = ("dot", "general")
 
@@ -59,7 +60,7 @@ class LuongAttention(Mechanism):
     def energies(self, look):
         """Equation (1)."""
         keys = look.memory["keys"]
-        energies = ops.matmul(look.query, ops.swapaxes(keys, 1, 2))
+        energies = backend.matmul(look.query, ops.swapaxes(keys, 1, 2), look.query.dtype)
         if self.scale == "learned":
             return look.vectors["g"] * energies
         return energies * keys.shape[-1] ** -0.5 if self.scale == "fixed" else energies

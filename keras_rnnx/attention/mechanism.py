@@ -8,9 +8,11 @@ from keras import ops
 from keras_rnnx.arguments import choice, config_of
 from keras_rnnx.base.parts import Part
 from keras_rnnx.engine import masks, products
+from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.gates import at_least_single
 
 NORMALIZERS = ("softmax", "sigmoid")
+NO_ARRAYS = ("valid", "length")  # of what is prepared: the mask, and the true length of a padded memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Mechanism(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.supports_masking = True
-        self.memory_size = None
+        self.query_size = self.memory_size = None
         self._products, self._vectors = {}, {}
 
     # ---- what a subclass says ----
@@ -128,7 +130,7 @@ class Mechanism(keras.layers.Layer):
     def contexts(self, alignments, look, multiply):
         """The contexts (B, T, M), and the alignments (B, T, S) to show. Default: equation (1)."""
         del multiply
-        return ops.matmul(alignments, look.memory["values"]), alignments
+        return backend.matmul(alignments, look.memory["values"], alignments.dtype), alignments
 
     def initial(self, batch, steps, dtype):
         """What is carried into the first step, a list of (B, S). Default: zeros."""
@@ -147,9 +149,13 @@ class Mechanism(keras.layers.Layer):
         )
         setattr(self, f"{name}_kernel", self._products[name])
 
-    def add_vector(self, name, shape, initializer):
-        """Adds a weight that a step reads as it is."""
-        self._vectors[name] = self.add_weight(name=name, shape=shape, initializer=initializer)
+    def add_vector(self, name, shape, initializer=None):
+        """Adds a weight that a step reads as it is; without an initializer one of the kind of the matrices."""
+        kind = {"initializer": initializer}
+        if initializer is None:
+            names = ("initializer", "regularizer", "constraint")
+            kind = {name: getattr(self, f"kernel_{name}") for name in names}
+        self._vectors[name] = self.add_weight(name=name, shape=shape, **kind)
         setattr(self, name, self._vectors[name])
 
     def matrices(self):
@@ -177,7 +183,7 @@ class Mechanism(keras.layers.Layer):
         sizes = {"query": query_shape[-1], "memory": memory_shape[-1]}
         if None in sizes.values():
             raise ValueError(f"Expected known sizes of query and memory. Received: {sizes}")
-        self.memory_size = sizes["memory"]
+        self.query_size, self.memory_size = sizes["query"], sizes["memory"]
         self.build_weights(*sizes.values())
         self.built = True
 
@@ -196,7 +202,7 @@ class Mechanism(keras.layers.Layer):
 
     def look(self, query, prepared, vectors, multiply, **more):
         """One look with queries (B, T, Q): the contexts, the alignments, and the list of what is carried."""
-        arrays = {name: a for name, a in prepared.items() if name != "valid"}
+        arrays = {name: a for name, a in prepared.items() if name not in NO_ARRAYS}
         look = Looked(self.project(query, multiply), arrays, vectors, valid=prepared["valid"], **more)
         alignments, carried = self.align(self.energies(look), look)
         contexts, alignments = self.contexts(alignments, look, multiply)
@@ -209,6 +215,7 @@ class Mechanism(keras.layers.Layer):
                 f"Expected {type(self).__name__} inside an AttentionCell, as it reads the alignments of the step "
                 "before. Received: a call of the mechanism itself"
             )
+        self._check(query, memory, memory_mask)
         single = len(query.shape) == 2
         rows = ops.cast(query[:, None] if single else query, self.state_dtype)
         prepared = self.prepared(memory, masks.checked("memory_mask", memory_mask, tuple(memory.shape)))
@@ -223,14 +230,23 @@ class Mechanism(keras.layers.Layer):
 
     def compute_output_spec(self, query, memory, memory_mask=None, return_alignments=False):
         """Shapes of the results."""
-        shapes = {"query": tuple(query.shape), "memory": tuple(memory.shape)}
-        if len(shapes["query"]) not in (2, 3) or len(shapes["memory"]) != 3:
-            raise ValueError(f"Expected a query (B, T, Q) or (B, Q) and a memory (B, S, M). Received: {shapes}")
-        masks.checked_shape("memory_mask", memory_mask, shapes["memory"])
-        lead = shapes["query"][:-1]
-        sizes = [self.context_size, shapes["memory"][1]][: 1 + return_alignments]
+        self._check(query, memory, memory_mask)
+        lead = tuple(query.shape)[:-1]
+        sizes = [self.context_size, memory.shape[1]][: 1 + return_alignments]
         spec = [keras.KerasTensor((*lead, size), self.compute_dtype) for size in sizes]
         return tuple(spec) if return_alignments else spec[0]
+
+    def _check(self, query, memory, mask):
+        """Raises where the arguments of a call do not fit."""
+        shapes = {"query": tuple(query.shape), "memory": tuple(memory.shape)}
+        fit = len(shapes["query"]) in (2, 3) and len(shapes["memory"]) == 3 and shapes["memory"][1] != 0
+        batches = {shape[0] for shape in shapes.values()} - {None}
+        if not fit or len(batches) > 1 or shapes["query"][-1] != self.query_size:
+            raise ValueError(
+                f"Expected a query (B, T, {self.query_size}) or (B, {self.query_size}) and a memory (B, S > 0, "
+                f"{self.memory_size}). Received: {shapes}"
+            )
+        masks.checked_shape("memory_mask", mask, shapes["memory"])
 
     def compute_mask(self, query, previous_mask):
         """The mask of the queries."""
@@ -248,7 +264,8 @@ def normalized(energies, valid, normalizer="softmax"):
         weights = ops.sigmoid(energies)
     else:
         shown = energies if valid is None else ops.where(valid, energies, ops.full_like(energies, -1e30))
-        weights = ops.exp(shown - ops.stop_gradient(ops.max(shown, axis=-1, keepdims=True)))
+        largest = ops.max(shown, axis=-1, keepdims=True, initial=-1e30)  # which an empty batch needs
+        weights = ops.exp(shown - ops.stop_gradient(largest))
     if valid is not None:
         weights = ops.where(valid, weights, ops.zeros_like(weights))
     total = ops.sum(weights, axis=-1, keepdims=True)
@@ -300,7 +317,8 @@ class MechanismPart(Part):
             )
         if not self.carried:
             return [None]
-        steps, dtype = ops.shape(self._prepared(how)["values"])[1], self.cell.state_dtype
+        prepared, dtype = self._prepared(how), self.cell.state_dtype
+        steps = prepared["length"] if "length" in prepared else ops.shape(prepared["values"])[1]
         made = self.cell.initial(batch, steps, dtype) or [ops.zeros((batch, steps), dtype)]
         return [None, *made]
 
@@ -321,7 +339,7 @@ class MechanismPart(Part):
 
     def vectors(self, how):
         """See `Part`."""
-        arrays = {name: a for name, a in self._prepared(how).items() if name != "valid"}
+        arrays = {name: a for name, a in self._prepared(how).items() if name not in NO_ARRAYS}
         return {"own": self.cell.vectors(), "memory": arrays}
 
     def drawn(self, how, steps, batch):

@@ -3,8 +3,15 @@
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import config_of
+from keras_rnnx.arguments import config_of, nonnegative
 from keras_rnnx.attention.mechanism import Mechanism
+from keras_rnnx.engine.backends import backend
+
+
+def cumulated(a):
+    """The sums of a (B, S) up to each position, as a product: `ops.cumsum` loses double precision under torch."""
+    positions = ops.arange(ops.shape(a)[1])
+    return backend.matmul(a, ops.cast(positions[:, None] <= positions[None], a.dtype), a.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -31,12 +38,11 @@ class MonotonicAttention(Mechanism):
             `BahdanauAttention(64, normalized=True)`.
         noise: float >= 0, in training only. Default 1.
         hard: bool, see above. Default True.
-        score_bias: float, where r starts. Default -2, as in the paper's experiments with a long memory, so that the
-            process moves on at first.
+        score_bias: float, where r starts. Default -2, so that the process moves on at first.
         seed: int or None, for the noise.
 
     Weights: those of the mechanism, and `r` (1,).
-    Cost: that of the mechanism; B S^2 a step in training, and B S at inference.
+    Cost: that of the mechanism, and B S^2 a step.
 
     Reference: C. Raffel, M.-T. Luong, P. J. Liu, R. J. Weiss and D. Eck, Online and linear-time attention by enforcing
         monotonic alignments, ICML 2017, arXiv:1704.00784.
@@ -45,15 +51,17 @@ class MonotonicAttention(Mechanism):
     CARRIED = ("alignments",)
 
     def __init__(self, attention, noise=1.0, hard=True, score_bias=-2.0, seed=None, **kwargs):
-        if not isinstance(attention, Mechanism) or attention.CARRIED:
+        if "normalizer" in kwargs:
+            raise ValueError(f"Expected no `normalizer`, as nothing is normalized. Received: {kwargs['normalizer']!r}")
+        plain = isinstance(attention, Mechanism) and type(attention).contexts is Mechanism.contexts
+        if not plain or attention.CARRIED:
             raise ValueError(
-                f"Expected `attention` to be a mechanism that does not read earlier alignments. Received: {attention!r}"
+                "Expected `attention` to be a mechanism of one head that does not read earlier alignments. "
+                f"Received: {attention!r}"
             )
-        if not noise >= 0:
-            raise ValueError(f"Expected `noise` >= 0. Received: noise={noise!r}")
         super().__init__(**{"dtype": attention.dtype_policy, **kwargs})
         self.attention = attention
-        self.noise = float(noise)
+        self.noise = nonnegative("noise", noise)
         self.hard = bool(hard)
         self.score_bias = float(score_bias)
         self.seed = seed
@@ -126,15 +134,15 @@ class MonotonicAttention(Mechanism):
             stops = ops.where(look.valid, stops, ops.zeros_like(stops))
             passes = ops.where(look.valid, passes, ops.zeros_like(passes))
         if self.hard and not look.training:
-            candidates = stops * ops.cast(ops.cumsum(before, axis=1) > 0.5, stops.dtype)
-            alignments = candidates * ops.cast(ops.cumsum(candidates, axis=1) < 1.5, stops.dtype)
+            candidates = stops * ops.cast(cumulated(before) > 0.5, stops.dtype)
+            alignments = candidates * ops.cast(cumulated(candidates) < 1.5, stops.dtype)
         else:
-            passed = ops.cumsum(passes, axis=1) - passes
+            passed = cumulated(passes) - passes
             positions = ops.arange(ops.shape(passed)[1])
             forwards = positions[:, None] <= positions[None]  # from k to j
             between = passed[:, None] - passed[:, :, None]
             between = ops.exp(ops.where(forwards, between, ops.full_like(between, -1e30)))
-            alignments = stops * ops.matmul(before[:, None], between)[:, 0]
+            alignments = stops * backend.matmul(before[:, None], between, before.dtype)[:, 0]
         return alignments[:, None], [alignments]
 
     def get_config(self):

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_rnnx.arguments import positive
 from keras_rnnx.attention.mechanism import Mechanism
+from keras_rnnx.engine.backends import backend
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -38,7 +39,7 @@ class MultiHeadAttention(Mechanism):
         super().__init__(**kwargs)
         self.heads = positive("heads", heads)
         self.key_dim = positive("key_dim", key_dim)
-        self.value_dim = positive("value_dim", value_dim or key_dim)
+        self.value_dim = positive("value_dim", key_dim if value_dim is None else value_dim)
         self.output_dim = None if output_dim is None else positive("output_dim", output_dim)
 
     @property
@@ -61,7 +62,7 @@ class MultiHeadAttention(Mechanism):
     def energies(self, look):
         """Equation (1), with the heads among the steps: (B, N T, S)."""
         query = self._in_heads(look.query, self.key_dim)
-        energies = ops.matmul(query, ops.swapaxes(look.memory["keys"], 2, 3)) * self.key_dim**-0.5
+        energies = backend.matmul(query, ops.swapaxes(look.memory["keys"], 2, 3), query.dtype) * self.key_dim**-0.5
         return ops.reshape(energies, (ops.shape(energies)[0], -1, ops.shape(energies)[3]))
 
     def contexts(self, alignments, look, multiply):
@@ -69,9 +70,9 @@ class MultiHeadAttention(Mechanism):
         batch, _, steps = ops.shape(alignments)
         alignments = ops.reshape(alignments, (batch, self.heads, -1, steps))
         values = self._in_heads(look.memory["values"], self.value_dim)
-        made = ops.swapaxes(ops.matmul(alignments, values), 1, 2)
+        made = ops.swapaxes(backend.matmul(alignments, values, values.dtype), 1, 2)
         made = ops.reshape(made, (batch, -1, self.heads * self.value_dim))
-        return multiply("output", made), ops.mean(alignments, axis=1)
+        return multiply("output", made), ops.sum(alignments, axis=1) / self.heads
 
     def _in_heads(self, a, size):
         batch, steps = ops.shape(a)[:2]

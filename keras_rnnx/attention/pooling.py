@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_rnnx.arguments import positive
 from keras_rnnx.attention.mechanism import normalized
-from keras_rnnx.engine import masks
+from keras_rnnx.engine import masks, products
+from keras_rnnx.engine.backends import backend
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -58,9 +59,10 @@ class AttentionPooling(keras.layers.Layer):
         mask = masks.checked("mask", mask, tuple(sequences.shape))
         if mask is not None:
             sequences = masks.quiet(sequences, mask)
-        energies = ops.sum(self.v * ops.tanh(ops.matmul(sequences, self.kernel) + self.bias), axis=-1)
+        hidden = products.apply({"kernel": ops.cast(self.kernel, sequences.dtype)}, sequences, sequences.dtype)
+        energies = ops.sum(self.v * ops.tanh(hidden + self.bias), axis=-1)
         alignments = normalized(energies[:, None], mask)
-        pooled = ops.matmul(alignments, sequences)[:, 0]
+        pooled = backend.matmul(alignments, sequences, sequences.dtype)[:, 0]
         return (pooled, alignments[:, 0]) if return_alignments else pooled
 
     def compute_mask(self, sequences, mask=None):

@@ -169,6 +169,7 @@ class ComposedCell(AbstractCell):
             part.build((*input_shape[:-1], (self.features if inner[name].outer else 0) + fed))
             if inner[name].joined:
                 part.join(self.features)
+        for name in inner:
             source = inner[name].source
             if source and not self.whole.parts[source].plain:
                 raise ValueError(
@@ -319,13 +320,18 @@ def inner_cell(cell):
 
 def part_of(owner, cell, fed):
     """The part of `owner` that a cell becomes; `fed`: whether its inputs are made in the loop."""
+    check_dtype(owner, cell)
+    kind = {ComposedCell: ComposedPart, KerasCell: KerasPart}
+    return next((made for base, made in kind.items() if isinstance(cell, base)), CellPart)(cell, fed)
+
+
+def check_dtype(owner, cell):
+    """Raises where a cell computes in another dtype than the one that steps it."""
     if cell.compute_dtype != owner.compute_dtype:
         raise ValueError(
             f"Expected cells of one dtype inside {type(owner).__name__}. "
             f"Received: {cell.compute_dtype} in {owner.compute_dtype}"
         )
-    kind = {ComposedCell: ComposedPart, KerasCell: KerasPart}
-    return next((made for base, made in kind.items() if isinstance(cell, base)), CellPart)(cell, fed)
 
 
 class ComposedPart(Part):

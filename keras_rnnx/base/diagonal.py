@@ -94,12 +94,14 @@ def starting_at(value):
 
 def uniform(shape, low=0.0, high=1.0):
     """Uniform random numbers as a float64 NumPy array, drawn by Keras' global generator."""
-    return low + (high - low) * ops.convert_to_numpy(keras.random.uniform(shape, dtype="float32")).astype("float64")
+    with backend.now():
+        return low + (high - low) * ops.convert_to_numpy(keras.random.uniform(shape, dtype="float32")).astype("float64")
 
 
 def normal(shape, deviation=1.0):
     """Normal random numbers as a float64 NumPy array, drawn by Keras' global generator."""
-    return deviation * ops.convert_to_numpy(keras.random.normal(shape, dtype="float32")).astype("float64")
+    with backend.now():
+        return deviation * ops.convert_to_numpy(keras.random.normal(shape, dtype="float32")).astype("float64")
 
 
 # ---- the cell ----

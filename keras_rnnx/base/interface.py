@@ -16,6 +16,15 @@ def as_shape(size):
     return (size,) if size is None or isinstance(size, int) else tuple(size)
 
 
+def refuse_attention(owner, cell):
+    """Raises where a cell attends, as a layer or wrapper has no memory to give it."""
+    if cell.attends:
+        raise ValueError(
+            f"Expected in {type(owner).__name__} a cell without a memory of its own; an AttentionCell belongs in "
+            f"keras_rnnx.RNN, or in a list of cells there. Received: {type(cell).__name__}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """How a layer wants a sequence read: time-major flags, and what to return.

@@ -6,7 +6,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx.base.adapt import as_cell
-from keras_rnnx.base.interface import AbstractCell
+from keras_rnnx.base.interface import AbstractCell, refuse_attention
 from keras_rnnx.base.projecting import known_features
 from keras_rnnx.engine import masks
 
@@ -42,6 +42,7 @@ class ResidualCell(AbstractCell):
     def __init__(self, cell, **kwargs):
         cell = as_cell(cell, getattr(cell, "dtype_policy", kwargs.get("dtype")))
         super().__init__(**{"dtype": cell.dtype_policy, **kwargs})
+        refuse_attention(self, cell)
         self.cell = cell
 
     @property

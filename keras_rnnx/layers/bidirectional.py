@@ -5,7 +5,7 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.base import reading
-from keras_rnnx.base.interface import as_shape
+from keras_rnnx.base.interface import as_shape, refuse_attention
 from keras_rnnx.engine import paths
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer
@@ -43,6 +43,8 @@ class Bidirectional(SequenceLayer):
         for name, value in (("layer", layer), ("backward_layer", backward_layer)):
             if not isinstance(value, RNN) and not (name == "backward_layer" and value is None):
                 raise ValueError(f"Expected `{name}` to be a recurrent layer of keras_rnnx. Received: {value!r}")
+            if value is not None:
+                refuse_attention(self, value.cell)
         super().__init__(**{name: getattr(layer, name) for name in LAYER_ARGUMENTS}, **kwargs)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
         # A built layer would stay tracked with weights that nothing reads.

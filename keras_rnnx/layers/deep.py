@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
-from keras_rnnx.base.interface import Reading, as_shape
+from keras_rnnx.base.interface import Reading, as_shape, refuse_attention
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN
@@ -105,7 +105,9 @@ class DeepRNN(SequenceLayer):
         options = {name: getattr(self, name) for name in LAYER_ARGUMENTS}
         options |= {"return_sequences": self.return_sequences or not last, "return_state": True}
         options["zero_output_for_mask"] = False  # skips of the levels above read what a masked step repeats
-        layer = RNN(as_cell(cell, self.dtype_policy), **options, dtype=self.dtype_policy, name=f"level_{n}")
+        cell = as_cell(cell, self.dtype_policy)
+        refuse_attention(self, cell)
+        layer = RNN(cell, **options, dtype=self.dtype_policy, name=f"level_{n}")
         if not self.bidirectional:
             return layer
         return Bidirectional(layer, self.merge_mode, dtype=self.dtype_policy, name=f"level_{n}")
@@ -207,7 +209,8 @@ class DeepRNN(SequenceLayer):
         for wanted, front in ((self.return_all_states, steps), (self.return_state, shape[:1])):
             if wanted:
                 spec += [
-                    [keras.KerasTensor((*front, *as_shape(n)), dtype) for n in sizes] for sizes in self.state_sizes_of_levels()
+                    [keras.KerasTensor((*front, *as_shape(n)), dtype) for n in sizes]
+                    for sizes in self.state_sizes_of_levels()
                 ]
         return tuple(spec) if len(spec) > 1 else spec[0]
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_rnnx import arguments
 from keras_rnnx.engine import masks
-from keras_rnnx.seq2seq.strategies import Strategy, continued, largest, nonnegative
+from keras_rnnx.seq2seq.strategies import Strategy, continued, largest
 
 FLOOR = 1e-10  # the least attention that a word counts with in the coverage penalty
 
@@ -50,8 +50,8 @@ class BeamSearch(Strategy):
 
     def __init__(self, width, length_penalty=0.0, coverage_penalty=0.0, n_best=1):
         self.width = arguments.positive("width", width)
-        self.length_penalty = nonnegative("length_penalty", length_penalty)
-        self.coverage_penalty = nonnegative("coverage_penalty", coverage_penalty)
+        self.length_penalty = arguments.nonnegative("length_penalty", length_penalty)
+        self.coverage_penalty = arguments.nonnegative("coverage_penalty", coverage_penalty)
         self.n_best = arguments.positive("n_best", n_best)
         if self.n_best > self.width:
             raise ValueError(f"Expected `n_best` <= `width`. Received: n_best={n_best!r}, width={width!r}")

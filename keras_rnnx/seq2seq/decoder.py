@@ -5,6 +5,7 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.attention.cell import AttentionCell
+from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.models.trunk import EMBEDDING, deserialized
@@ -182,7 +183,7 @@ class Decoder(keras.layers.Layer):
             return self.head(outputs)
         dtype = at_least_single(self.compute_dtype)
         table = ops.transpose(ops.cast(self.embed.embeddings, dtype))
-        return ops.matmul(ops.cast(outputs, dtype), table) + ops.cast(self.bias, dtype)
+        return products.apply({"kernel": table, "bias": self.bias}, ops.cast(outputs, dtype), dtype)
 
     # ---- one step at a time ----
 

@@ -229,9 +229,9 @@ class Sampling(Strategy):
     """
 
     def __init__(self, temperature=1.0, top_k=None, top_p=None, seed=None):
-        self.temperature = nonnegative("temperature", temperature)
+        self.temperature = arguments.nonnegative("temperature", temperature)
         self.top_k = None if top_k is None else arguments.positive("top_k", top_k)
-        if top_p is not None and not (_is_real(top_p) and 0 < top_p <= 1):
+        if top_p is not None and not (arguments.is_real(top_p) and 0 < top_p <= 1):
             raise ValueError(f"Expected `top_p` in (0, 1] or None. Received: top_p={top_p!r}")
         self.top_p = None if top_p is None else float(top_p)
         if seed is not None and (not isinstance(seed, numbers.Integral) or isinstance(seed, bool)):
@@ -274,14 +274,3 @@ def _drawn(q, uniform):
     sums = ops.cumsum(q, axis=-1)
     last = ops.amax(ops.where(q > 0, places, 0), axis=-1, keepdims=True)
     return ops.amin(ops.where((q > 0) & (sums > uniform * sums[:, -1:]), places, last), axis=-1)
-
-
-def nonnegative(name, value):
-    """`value`, a finite number >= 0, or a ValueError that says so."""
-    if not (_is_real(value) and 0 <= value < math.inf):
-        raise ValueError(f"Expected `{name}` to be a number >= 0. Received: {name}={value!r}")
-    return float(value)
-
-
-def _is_real(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

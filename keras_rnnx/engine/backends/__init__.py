@@ -16,6 +16,7 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `matmul(left, right, dtype)`: a product accumulated in at least float32.
 - `bucket(slots)`: pads a time axis of unknown length, so that a varying length compiles few programs.
 - `known(tensor)`: its values where they are known now.
+- `now()`: a context in which what is computed is known at once, whatever is being traced.
 - `NAME`, `compiles()`, `device()`, `fused(kind)`: what the path rule in `engine/paths.py` needs to know.
 """
 

@@ -101,6 +101,11 @@ def bucket(slots):
     return slots, None
 
 
+def now():
+    """A context in which values are computed at once, also while a function is traced."""
+    return jax.ensure_compile_time_eval()
+
+
 def known(tensor):
     """The values of an array as a NumPy array where they are known now, else None."""
     return None if isinstance(tensor, jax.core.Tracer) else np.asarray(tensor)

@@ -216,6 +216,11 @@ def bucket(slots):
     return tree.map_structure(pad, slots), length
 
 
+def now():
+    """A context in which values are computed at once, also while a graph is made."""
+    return tf.init_scope()
+
+
 def known(tensor):
     """The values of a tensor as a NumPy array where they are known now, else None."""
     return tensor.numpy() if hasattr(tensor, "numpy") else None

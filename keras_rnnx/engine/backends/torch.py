@@ -1,5 +1,7 @@
 """The torch backend: the loop in Python, gradients by `torch.autograd`, and torch's own fused kernels."""
 
+import contextlib
+
 import torch
 from keras import ops, tree
 
@@ -7,7 +9,7 @@ from keras_rnnx.engine.backends.unrolled import scan
 
 __all__ = [
     "NAME", "Region", "bucket", "compiled", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp",
-    "matmul", "scan", "vjp",
+    "matmul", "now", "scan", "vjp",
 ]  # fmt: skip
 
 NAME = "torch"
@@ -143,6 +145,11 @@ def matmul(left, right, dtype):
 def bucket(slots):
     """Torch shapes are static: nothing to pad."""
     return slots, None
+
+
+def now():
+    """A context in which values are computed at once, as they always are."""
+    return contextlib.nullcontext()
 
 
 def known(tensor):
