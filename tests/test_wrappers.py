@@ -51,7 +51,7 @@ ALL = {"return_sequences": True, "return_state": True, "return_all_states": True
 KERAS = {"rtol": 0, "atol": 1e-6}
 MASK = np.array([[1, 0, 1, 1, 1, 0], [0, 1, 1, 0, 1, 1]], bool)
 RESETS = np.array([[0, 1, 0, 0, 1, 0], [1, 0, 0, 1, 0, 0]], bool)
-WRAPPERS = ("FastSlowCell", "MixedMemoryCell", "MultiplicativeIntegrationCell", "ResidualCell", "ZoneoutCell")
+WRAPPERS = "ChainedCell FastSlowCell MixedMemoryCell MultiplicativeIntegrationCell ResidualCell ZoneoutCell".split()
 
 LSTM = partial(keras_rnnx.LSTMCell, dtype=FLOAT)
 GRU = partial(keras_rnnx.GRUCell, dtype=FLOAT)

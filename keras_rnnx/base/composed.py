@@ -264,6 +264,8 @@ class ChainedCell(ComposedCell):
     Args:
         cells: a list of cells that another one can step.
         **kwargs: `name`, `dtype` and `trainable`. Default of `dtype`: that of the first cell.
+
+    Reference: A. Graves, Generating sequences with recurrent neural networks, 2013, arXiv:1308.0850.
     """
 
     def __init__(self, cells, **kwargs):
