@@ -50,8 +50,8 @@ them nothing.
 inputs; it has no cross-entropy, since ridge regression gives no probabilities. Its parameters are the read-out's.
 
 **Parameters**: the trained ones of the layer. **ms a step**: the median time of a train step as `fit` runs it, without
-compilation, for adding / copy / rows / pixels, on a shared machine: a few tenths mean nothing. **NaN at n**: the loss was not finite at step n, where the run ended, or
-the outputs of the test after it. An empty cell: not run.
+compilation, for adding / copy / rows / pixels, on a shared machine: a few tenths mean nothing. **NaN at n**: the loss
+was not finite at step n, where the run ended, or the outputs of the test after it. An empty cell: not run.
 
 ## Results
 
