@@ -173,12 +173,8 @@ class AttentionCell(ComposedCell):
 
     def step(self, take, *state):
         """Equations (1) or (2)."""
-        state, old = list(state), {}
-        for kept in self.kept():
-            count = len(self.whole.parts[kept.part].sizes) - kept.first
-            old[kept.part], state = state[:count], state[count:]
+        old, new = self.by_part(state), {}
         a = old["combine"][0]
-        new = {}
 
         def look(query):
             for i in range(len(self.mechanisms)):
@@ -194,7 +190,7 @@ class AttentionCell(ComposedCell):
             context = look(self.heard("cell", new["cell"]))
         h = self.heard("cell", new["cell"])
         new["combine"] = take("combine", [a], ops.concatenate([context, h], axis=-1))
-        return [s for kept in self.kept() for s in new[kept.part][kept.first :]]
+        return self.carried(new)
 
     # ---- the memory ----
 

@@ -140,23 +140,18 @@ class Mechanism(keras.layers.Layer):
 
     def add_matrix(self, name, rows, columns):
         """Adds the matrix `<name>_kernel`; its products with queries are made by the engine."""
-        self._products[name] = self.add_weight(
-            name=f"{name}_kernel",
-            shape=(rows, columns),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        kind = self._kind_of_matrices()
+        self._products[name] = self.add_weight(name=f"{name}_kernel", shape=(rows, columns), **kind)
         setattr(self, f"{name}_kernel", self._products[name])
 
     def add_vector(self, name, shape, initializer=None):
         """Adds a weight that a step reads as it is; without an initializer one of the kind of the matrices."""
-        kind = {"initializer": initializer}
-        if initializer is None:
-            names = ("initializer", "regularizer", "constraint")
-            kind = {name: getattr(self, f"kernel_{name}") for name in names}
+        kind = self._kind_of_matrices() if initializer is None else {"initializer": initializer}
         self._vectors[name] = self.add_weight(name=name, shape=shape, **kind)
         setattr(self, name, self._vectors[name])
+
+    def _kind_of_matrices(self):
+        return {name: getattr(self, f"kernel_{name}") for name in ("initializer", "regularizer", "constraint")}
 
     def matrices(self):
         """The matrices, as the weights of products, in the compute dtype."""

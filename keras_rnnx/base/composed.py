@@ -102,6 +102,18 @@ class ComposedCell(AbstractCell):
         """The part that a cell becomes."""
         return part_of(self, cell, fed)
 
+    def by_part(self, state):
+        """The states that are carried, as a list for each part."""
+        state, found = list(state), {}
+        for kept in self.kept():
+            count = len(self._part(kept).sizes) - kept.first
+            found[kept.part], state = state[:count], state[count:]
+        return found
+
+    def carried(self, new):
+        """The inverse of `by_part`, for the lists of new states that `take` gave."""
+        return [s for kept in self.kept() for s in new[kept.part][kept.first :]]
+
     # ---- the interface ----
 
     @functools.cached_property
@@ -291,15 +303,11 @@ class ChainedCell(ComposedCell):
 
     def step(self, take, *state):
         """Steps the cells from the first to the last."""
-        state, old, new = list(state), {}, {}
-        for kept in self.kept():
-            count = len(self.whole.parts[kept.part].sizes)
-            old[kept.part], state = state[:count], state[count:]
-        left = None
+        old, new, left = self.by_part(state), {}, None
         for name in self.inner():
             new[name] = take(name, old[name], left)
             left = self.heard(name, new[name])
-        return [s for kept in self.kept() for s in new[kept.part]]
+        return self.carried(new)
 
 
 def inner_cell(cell):

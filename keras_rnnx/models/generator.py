@@ -6,7 +6,6 @@ from keras import ops
 
 from keras_rnnx import arguments
 from keras_rnnx.models.text import strings
-from keras_rnnx.models.trunk import deserialized
 from keras_rnnx.seq2seq.decoder import Decoder
 from keras_rnnx.seq2seq.decoding import decode
 from keras_rnnx.seq2seq.generating import (
@@ -15,7 +14,6 @@ from keras_rnnx.seq2seq.generating import (
     checked_ends,
     checked_tokens,
     generated,
-    masked_cross_entropy,
     next_tokens,
     right_padded,
     roomy,
@@ -124,7 +122,6 @@ class SequenceGenerator(GeneratingModel):
         self.bridges = None
         if condition is not None:
             self.bridges = Bridges(self.decoder.state_sizes, dtype=self.dtype_policy, name="bridges")
-        self.accuracy = keras.metrics.Mean(name="accuracy")
 
     # ---- Keras ----
 
@@ -149,15 +146,6 @@ class SequenceGenerator(GeneratingModel):
             self.bridges.build((None, width))
         self.built = True
 
-    def get_config(self):
-        """The arguments."""
-        return {**super().get_config(), **arguments.config_of(self, keras.Model)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
-
     def call(self, inputs, training=False):
         """See the class."""
         if self.bridges is None:
@@ -172,14 +160,6 @@ class SequenceGenerator(GeneratingModel):
         if isinstance(self.condition, keras.layers.Layer):
             condition = self.condition(condition, training=training)
         return self.decoder.start(batch, self.bridges(ops.cast(condition, self.compute_dtype)))
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of `compile`, or else the mean cross-entropy; measures the accuracy."""
-        loss, accuracy, count = masked_cross_entropy(y, y_pred, sample_weight)
-        self.accuracy.update_state(accuracy, sample_weight=count)
-        if getattr(self, "loss", None) is not None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        return loss + sum(self.losses)
 
     # ---- raw data ----
 
@@ -263,8 +243,6 @@ class SequenceGenerator(GeneratingModel):
         Returns:
             A `Decoded` of NumPy arrays.
         """
-        if not self.built:
-            raise ValueError("Expected a model that has been trained, loaded or called. Received: one without weights")
         if (condition is None) != (self.condition is None):
             raise ValueError(
                 "Expected a `condition` where the model has one, and none elsewhere. "

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import config_of, positive
 from keras_rnnx.models.text import TextModel
+from keras_rnnx.models.trunk import deserialized
 from keras_rnnx.seq2seq.decoding import Decoded, compiled
 from keras_rnnx.seq2seq.strategies import Greedy
 
@@ -30,6 +31,24 @@ class GeneratingModel(TextModel):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._programs = ({}, weakref.WeakKeyDictionary())
+        self.accuracy = keras.metrics.Mean(name="accuracy")
+
+    def get_config(self):
+        """The arguments."""
+        return {**super().get_config(), **config_of(self, GeneratingModel, keras.Model)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A model from its configuration."""
+        return cls(**deserialized(config, custom_objects))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of `compile`, or else the mean cross-entropy; measures the accuracy."""
+        loss, accuracy, count = masked_cross_entropy(y, y_pred, sample_weight)
+        self.accuracy.update_state(accuracy, sample_weight=count)
+        if getattr(self, "loss", None) is not None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss + sum(self.losses)
 
     def program(self, arrays, strategy, **settings):
         """Decodes a batch: a function of arrays that runs compiled and returns a `Decoded`."""
@@ -53,6 +72,8 @@ class GeneratingModel(TextModel):
         Returns:
             A `Decoded` of NumPy arrays with N rows.
         """
+        if not self.built:
+            raise ValueError("Expected a model that has been trained, loaded or called. Received: one without weights")
         strategy = Greedy() if strategy is None else strategy
         count, parts = len(next(iter(arrays.values()))), []
         size = min(positive("batch_size", batch_size), roomy(max(count, 1)))

@@ -4,9 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx import arguments
 from keras_rnnx.models.text import strings
-from keras_rnnx.models.trunk import deserialized
 from keras_rnnx.seq2seq.decoding import decode, tiled
 from keras_rnnx.seq2seq.generating import (
     Bridges,
@@ -14,7 +12,6 @@ from keras_rnnx.seq2seq.generating import (
     checked_ends,
     checked_tokens,
     generated,
-    masked_cross_entropy,
     next_tokens,
     right_padded,
     roomy,
@@ -121,7 +118,6 @@ class Seq2Seq(GeneratingModel):
         self.steps = None
         if scheduled_sampling is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)
-        self.accuracy = keras.metrics.Mean(name="accuracy")
 
     # ---- Keras ----
 
@@ -143,15 +139,6 @@ class Seq2Seq(GeneratingModel):
     def attends(self):
         """Whether the decoder looks at the memory."""
         return self.decoder.attention is not None
-
-    def get_config(self):
-        """The arguments."""
-        return {**super().get_config(), **arguments.config_of(self, keras.Model)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
 
     def call(self, inputs, training=False):
         """See the class."""
@@ -182,14 +169,6 @@ class Seq2Seq(GeneratingModel):
         true = target[:, 1:]
         mine = ops.logical_and(mine, ops.logical_and(ops.not_equal(true, 0), ops.not_equal(said, 0)))
         return ops.concatenate([target[:, :1], ops.where(mine, said, true)], axis=1)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of `compile`, or else the mean cross-entropy; measures the accuracy."""
-        loss, accuracy, count = masked_cross_entropy(y, y_pred, sample_weight)
-        self.accuracy.update_state(accuracy, sample_weight=count)
-        if getattr(self, "loss", None) is not None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        return loss + sum(self.losses)
 
     # ---- raw data ----
 
@@ -252,8 +231,6 @@ class Seq2Seq(GeneratingModel):
             A `Decoded` of NumPy arrays; the padding of a source has no attention.
         """
         rows = np.asarray(self.preprocess(sources)[0]["source"])
-        if not self.built:
-            raise ValueError("Expected a model that has been trained, loaded or called. Received: one without weights")
         length = roomy(rows.shape[1])
         if max_length is None:
             max_length = 2 * length + 10
