@@ -150,12 +150,15 @@ def draw_history(axis, history, key):
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def saved_model(output):
-    """Returns the model that a run has saved in the folder `output`, or exits with what to do."""
+def saved_model(output, kind=keras.Model):
+    """Returns the model of this class that a run has saved in the folder `output`, or exits with what to do."""
     file = output / "model.keras"
     if not file.exists():
         sys.exit(f"There is no {file}: train first, with the same --output and without the option that uses it.")
-    return keras.models.load_model(file)
+    model = keras.models.load_model(file)
+    if not isinstance(model, kind):
+        sys.exit(f"{file} holds a {type(model).__name__}, expected was a {kind.__name__}: choose another --output.")
+    return model
 
 
 def in_fresh_process(script, *arguments):

@@ -116,7 +116,7 @@ def draw(history, actual, forecast, series, scores, file):
 
 def predict(options):
     """Prints the forecast of one test window by the saved model, beside what came."""
-    model = common.saved_model(options.output)
+    model = common.saved_model(options.output, Forecaster)
     _, parts = prepare(options, STRIDE)
     inputs, targets = parts.test
     row = slice(options.predict, options.predict + 1)

@@ -90,7 +90,7 @@ def draw(model, word, history, file):
 
 def say(output, words):
     """Prints the three best pronunciations of each word, by the saved model."""
-    model = common.saved_model(output)
+    model = common.saved_model(output, Seq2Seq)
     unknown = [w for w in words if not w or w.strip(cmudict.LETTERS)]
     if unknown:
         raise SystemExit(f"Expected words of the letters {cmudict.LETTERS}. Received: {unknown}")

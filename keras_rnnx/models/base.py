@@ -153,10 +153,4 @@ class TrunkModel(TextModel):
             if self.text is None:
                 raise ValueError("Expected numbers, as the model has no `text`. Received: strings")
             x = self.text.encode(x)
-        x = np.asarray(x) if isinstance(x, (list, tuple)) else x
-        if self.trunk.vocabulary is not None and isinstance(x, np.ndarray) and x.size:
-            if x.min() < 0 or x.max() >= self.trunk.vocabulary:
-                raise ValueError(
-                    f"Expected integers in 0..{self.trunk.vocabulary - 1}. Received: from {x.min()} to {x.max()}"
-                )
-        return x
+        return self.trunk.checked(x)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import strings
+from keras_rnnx.models.text import not_empty, strings
 from keras_rnnx.seq2seq.decoder import Decoder
 from keras_rnnx.seq2seq.decoding import decode
 from keras_rnnx.seq2seq.generating import (
@@ -278,6 +278,7 @@ class SequenceGenerator(GeneratingModel):
 
     def _prompted(self, prompts):
         """The start tokens and the prompts: without a start token a prompt's first token takes its place."""
+        not_empty(prompts)
         if strings(prompts) is not None and self.text is None:
             raise ValueError("Expected prompts of integers, as the model has no `text`. Received: strings")
         tokens = checked_tokens("prompts", self._numbers(prompts), self.decoder.vocabulary, 1)

@@ -33,6 +33,12 @@ def strings(values):
     return [[_decoded(s) for s in v] if _is_list(v) else _decoded(v) for v in values]
 
 
+def not_empty(data):
+    """Raises ValueError where a list, an array or a dict of them has no sequences."""
+    if any(len(rows) == 0 for rows in (data.values() if isinstance(data, dict) else [data])):
+        raise ValueError("Expected at least one sequence. Received: none")
+
+
 def _is_list(value):
     return isinstance(value, (list, tuple, np.ndarray))
 
@@ -339,7 +345,31 @@ class TextModel(keras.Model):
     That happens outside the compiled functions: for lists and arrays once for all the data, for a `tf.data.Dataset` of
     strings batch by batch. A direct call of the model takes numbers. A subclass overrides `preprocess`, and
     `postprocess` where its predictions are more than arrays.
+
+    A file of its weights names its class, as two tasks may well have weights of the same shapes.
     """
+
+    @property
+    def _task(self):
+        """The name of its class in this package, also where a user's class is derived from that."""
+        return next(c.__name__ for c in type(self).__mro__ if c.__module__.startswith("keras_rnnx."))
+
+    def save_own_variables(self, store):
+        """See `keras.layers.Layer`."""
+        super().save_own_variables(store)
+        store["model"] = np.frombuffer(self._task.encode(), "uint8")
+
+    def load_own_variables(self, store):
+        """See `keras.layers.Layer`.
+
+        Raises:
+            ValueError: if these are the weights of another class of models.
+        """
+        found = {name: store[name] for name in store.keys()}
+        kind = bytes(np.asarray(found.pop("model", np.zeros(0, "uint8")))).decode()
+        if kind != self._task:
+            raise ValueError(f"Expected the weights of a {self._task}. Received: those of {kind or 'another model'}")
+        super().load_own_variables(found)
 
     def preprocess(self, x, y=None, sample_weight=None):
         """Raw inputs, targets and weights as arrays; what is an array of numbers already stays as it is."""
@@ -354,6 +384,7 @@ class TextModel(keras.Model):
         if not (hasattr(x, "element_spec") or hasattr(x, "dtype") or isinstance(x, (list, tuple, dict, str, bytes))):
             return x, y, sample_weight
         if not hasattr(x, "element_spec"):
+            not_empty(x)
             return self.preprocess(x, y, sample_weight)
         specs = tree.flatten(x.element_spec)
         if all(getattr(spec.dtype, "name", None) != "string" for spec in specs):

@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
@@ -195,6 +196,19 @@ class Trunk(keras.layers.Layer):
             found.append(ops.any(ops.not_equal(sequences, self.mask_value), axis=-1))
         found = [one for one in found if one is not None]
         return functools.reduce(ops.logical_and, found) if found else None
+
+    def checked(self, sequences):
+        """Sequences out of data: lists as an array; a NumPy array of integers has to be in range.
+
+        Raises:
+            ValueError: if an integer is not in 0..V-1.
+        """
+        sequences = np.asarray(sequences) if isinstance(sequences, (list, tuple)) else sequences
+        if self.vocabulary is not None and isinstance(sequences, np.ndarray) and sequences.size:
+            low, high = sequences.min(), sequences.max()
+            if low < 0 or high >= self.vocabulary:
+                raise ValueError(f"Expected integers in 0..{self.vocabulary - 1}. Received: from {low} to {high}")
+        return sequences
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

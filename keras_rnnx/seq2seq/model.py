@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.models.text import strings
+from keras_rnnx.models.text import not_empty, strings
 from keras_rnnx.seq2seq.decoding import decode, tiled
 from keras_rnnx.seq2seq.generating import (
     Bridges,
@@ -176,7 +176,7 @@ class Seq2Seq(GeneratingModel):
         """Sources and targets as what `call` takes."""
         if isinstance(x, dict) and "source" in x:
             return x, y, sample_weight
-        x = self._numbers(x, self.source_text, "source")
+        x = self.encoder.checked(self._numbers(x, self.source_text, "source"))
         if y is None:
             return {"source": x}, None, sample_weight
         y = checked_tokens("targets", self._numbers(y, self.target_text, "target"), self.decoder.vocabulary)
@@ -187,7 +187,7 @@ class Seq2Seq(GeneratingModel):
 
     def _numbers(self, rows, text, name):
         if strings(rows) is None:
-            return np.asarray(rows) if isinstance(rows, (list, tuple)) else rows
+            return rows
         if text is None:
             raise ValueError(f"Expected arrays of numbers, as the model has no `{name}_text`. Received: strings")
         return text.encode(rows)
@@ -230,6 +230,7 @@ class Seq2Seq(GeneratingModel):
         Returns:
             A `Decoded` of NumPy arrays; the padding of a source has no attention.
         """
+        not_empty(sources)
         rows = np.asarray(self.preprocess(sources)[0]["source"])
         length = roomy(rows.shape[1])
         if max_length is None:
