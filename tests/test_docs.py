@@ -43,6 +43,9 @@ def _examples(page):
         "docs/choosing-a-layer.md",
         "docs/choosing-a-path.md",
         "docs/shapes.md",
+        "docs/models.md",
+        "docs/decoding.md",
+        "docs/gradients.md",
         "docs/migrating-from-addons.md",
     ],
 )

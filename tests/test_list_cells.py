@@ -64,6 +64,13 @@ def is_entry(paper, entry):
     return where in found and entry["year"] in found.split() and all(name in found.split() for name in surnames)
 
 
+def test_every_paper_of_a_docstring_is_in_the_bibliography():
+    sources = "\n".join(file.read_text() for file in pathlib.Path(keras_rnnx.__file__).parent.rglob("*.py"))
+    cited = set(re.findall(r"arXiv:(\d{4}\.\d{4,5})", sources))
+    assert len(cited) > 80
+    assert cited <= {entry.get("eprint") for entry in BIBLIOGRAPHY}
+
+
 def test_every_public_cell_is_listed_once():
     bases = {value for value in PUBLIC.values() if value.__module__.startswith("keras_rnnx.base.")}
     expected = {value for value in PUBLIC.values() if issubclass(value, AbstractCell)} - bases

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 FILE = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{}.ts"
 SPEAKERS = 9
+CLASSES = [f"speaker {number}" for number in range(1, SPEAKERS + 1)]
 HELD_OUT = 6  # of a speaker's utterances for training
 
 

@@ -70,8 +70,8 @@ def load(name, data_dir=None):
     return splits, names
 
 
-def require_server(name, urls):
-    """Raises ConnectionError unless one of the first `urls` answers within `CONNECT_SECONDS`."""
+def require_server(name, urls, default="movie_sentences"):
+    """Raises ConnectionError, which names the data set `default`, unless one of the first `urls` answers in time."""
     errors = []
     for url in itertools.islice(urls, SERVERS_ASKED):
         try:
@@ -82,7 +82,7 @@ def require_server(name, urls):
     raise ConnectionError(
         f"The data set {name!r} is not prepared on this machine, and none of its servers answers:\n"
         + "\n".join(errors or ["  (the set names no server)"])
-        + "\nThe default data set, `--data movie_sentences`, needs only a pip registry."
+        + f"\nThe default data set, `--data {default}`, needs only a pip registry."
     )
 
 
