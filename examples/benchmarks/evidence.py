@@ -151,7 +151,7 @@ def where(record):
     backend = record["settings"]["backend"]
     revision = ", ".join(dict.fromkeys(commit[:7] + plus + changes for commit, plus, changes in commits))
     return (
-        f"{minutes:.0f} minutes on {cores} cores of {last['machine']['cpu']}, no GPU; the {backend} backend.\n"
+        f"{minutes:.0f} minutes on {cores} core{'s' * (cores > 1)} of {last['machine']['cpu']}, no GPU; the {backend} backend.\n"
         f"Python {last['python']}, {versions}; {last['date'][:10]}, revision {revision}."
     )
 
