@@ -42,6 +42,7 @@ from reference.odernn import step as odernn_step
 import keras_rnnx
 from keras_rnnx import catalogue
 from keras_rnnx.base.composed import ComposedCell
+from keras_rnnx.engine import paths
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
@@ -627,7 +628,8 @@ def test_residual(name, backwards, rng):
         np.testing.assert_allclose(array(again(tensor(x), **call)[0]), found, **EXACT)
 
 
-def test_a_residual_parallel_cell_stays_parallel():
+def test_a_residual_parallel_cell_stays_parallel(monkeypatch):
+    monkeypatch.setattr(paths, "LOOPED", ())
     cell = keras_rnnx.ResidualCell(keras_rnnx.MinGRUCell(D))
     explained = keras_rnnx.explain(keras_rnnx.RNN(cell), input_shape=(None, 4096, D))
     assert "chunked" in explained[0].path

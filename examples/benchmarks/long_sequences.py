@@ -74,7 +74,7 @@ def compared(batch, steps, units, rounds):
 
 def by_chunk(name, constant, sizes, rounds):
     """A layer by length, width of a step and steps in a chunk; 1 is a loop over single steps."""
-    found = {}
+    found, paths.LOOPED = {}, ()
     for steps in (16, 64, 256, 1024, 4096):
         for batch, units in ((1, 64), (8, 128), (32, 256)):
             if steps * batch * units > 2**24:

@@ -7,6 +7,7 @@ from keras_rnnx.engine.backends import backend
 
 _PLAIN = []
 CHUNK = 32  # steps of the linear engine's chunks
+LOOPED = ("cpu",)  # devices on which a compiled loop over single steps was measured as quick as chunks, or quicker
 MEMORY_CHUNK = 32  # steps of a matrix memory's chunks
 FEW_CHUNKS = 8  # up to which, or where their number varies, only the loop over the chunks is compiled
 
@@ -82,6 +83,8 @@ def choose_linear(steps, unroll, clipped):
         return _parallel(("loop",), "recurrent_clip acts at each step")
     if steps is not None and steps < 2 * CHUNK:
         return _parallel(("loop",), f"fewer than {2 * CHUNK} steps")
+    if backend.compiles() and not _PLAIN and backend.device() in LOOPED:
+        return _parallel(("loop",), f"a compiled loop keeps a {backend.device()} as busy as chunks do")
     return _parallel(("chunked", CHUNK, 1), f"chunks of {CHUNK} steps side by side")
 
 
