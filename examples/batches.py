@@ -42,9 +42,8 @@ class LengthBatches(keras.utils.PyDataset):
             self.batches += [(n, part) for part in rows.reshape(-1, self.batch_size)]
         self.random.shuffle(self.batches)
         # From the first two batches Keras takes which axes vary in length: let them be a short and a long one.
-        for place, extreme in enumerate((min, max)):
-            found = self.batches.index(extreme(self.batches, key=lambda batch: batch[0]), place)
-            self.batches[place], self.batches[found] = self.batches[found], self.batches[place]
+        for place, extreme in enumerate((np.argmin, np.argmax)):
+            self.batches.insert(place, self.batches.pop(extreme([n for n, _ in self.batches])))
 
     def __len__(self):
         return len(self.batches)

@@ -482,19 +482,19 @@ def test_patients_have_their_visits_up_to_day_0_and_a_known_fate():
     columns = ["id", "age", "male", "bmi", "futime", "status"]
     people = [(3, 50, 1, 20.5, 9000, 0), (1, 60, 0, np.nan, 100, 1), (2, 70, 0, 30, 100, 0), (4, 40, 1, 25, 5000, 1)]
     tests = [(3, -730.5, "sbp", 120), (3, 0, "hdl", 40), (3, 0, "hdl", 50), (3, 0, "sbp", 130), (3, 5, "hdl", 99)]
-    tests += [(1, -10, "smoke", 1), (2, -10, "hdl", 1), (4, 3, "hdl", 1)]
+    tests += [(3, -1, "chol", 7), (1, -10, "smoke", 1), (2, -10, "hdl", 1), (4, 3, "hdl", 1)]
     people, tests = pd.DataFrame(people, columns=columns), pd.DataFrame(tests, columns=["id", "days", "test", "value"])
     patients, numbers = nafld.join(people, tests)  # 2 was not followed for seven years, 4 has no test in time
     assert numbers == [1, 3]
     np.testing.assert_array_equal(patients.died, [1, 0])
     np.testing.assert_array_equal(patients.statics, np.array([[60, 0, np.nan], [50, 1, 20.5]], "float32"))
     nan = np.nan
-    np.testing.assert_array_equal(patients.values[1], [[nan, nan, 120, nan, nan, nan], [45, nan, 130, nan, nan, nan]])
+    np.testing.assert_array_equal(patients.values[1], [[nan, 120, nan, nan], [45, 130, nan, nan]])
     np.testing.assert_array_equal(patients.years[1], [-2, 0])
     np.testing.assert_array_equal(patients.deltas[1], [0, 2])
     found = nafld.summary(patients.values[1], patients.years[1])
-    np.testing.assert_array_equal(found[:10], [45, 45, 45, 45, 1, nan, nan, nan, nan, 0])
-    np.testing.assert_array_equal(found[10:15], [125, 120, 130, 130, 2])
+    np.testing.assert_array_equal(found[:10], [45, 45, 45, 45, 1, 125, 120, 130, 130, 2])
+    np.testing.assert_array_equal(found[10:15], [nan, nan, nan, nan, 0])
     np.testing.assert_array_equal(found[-2:], [2, 2])
 
 
