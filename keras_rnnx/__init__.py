@@ -186,6 +186,8 @@ from keras_rnnx.cells.wmc_lstm import WMCLSTM as WMCLSTM
 from keras_rnnx.cells.wmc_lstm import WMCLSTMCell as WMCLSTMCell
 from keras_rnnx.cells.zoneout import ZoneoutCell as ZoneoutCell
 from keras_rnnx.conversion import convert as convert
+from keras_rnnx.conversion import from_torch as from_torch
+from keras_rnnx.conversion import to_torch as to_torch
 from keras_rnnx.engine.paths import plain_loops as plain_loops
 from keras_rnnx.inspection import explain as explain
 from keras_rnnx.inspection import reset_states as reset_states

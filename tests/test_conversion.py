@@ -1,4 +1,4 @@
-"""Models of Keras' layers become models of ours, and back, with the same weights and outputs."""
+"""Models of Keras and of torch become ours, and back, with the same weights and outputs."""
 
 import keras
 import numpy as np
@@ -125,3 +125,79 @@ class Own(keras.Model):
 def test_what_has_no_counterpart(make, to, word):
     with pytest.raises(ValueError, match=word):
         keras_rnnx.convert(make(), to)
+
+
+MODULES = {
+    "lstm": ("LSTM", {}),
+    "lstm-both": ("LSTM", {"bidirectional": True, "bias": False}),
+    "lstm-projected": ("LSTM", {"proj_size": 2, "num_layers": 2, "bidirectional": True}),
+    "gru": ("GRU", {"batch_first": True}),
+    "gru-deep": ("GRU", {"num_layers": 3, "dropout": 0.1}),
+    "rnn": ("RNN", {"nonlinearity": "relu"}),
+    "rnn-deep": ("RNN", {"num_layers": 2, "bidirectional": True, "bias": False}),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_torch(name, dtype, rng):
+    torch = pytest.importorskip("torch")
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("float64 is an option of JAX")
+    kind, options = MODULES[name]
+    module = getattr(torch.nn, kind)(D, 3, **options, dtype=getattr(torch, dtype)).eval()
+    x = rng.normal(size=(B, T, D)).astype(dtype)
+    given = torch.tensor(x if module.batch_first else x.swapaxes(0, 1))
+    wanted = module(given)[0].detach().numpy()
+    layer = keras_rnnx.from_torch(module, name="mine")
+    assert layer.name == "mine"
+    tolerance = {"atol": 1e-6} if dtype == "float32" else {"atol": 1e-12}
+    found = array(layer(tensor(x, dtype)))
+    np.testing.assert_allclose(found, wanted if module.batch_first else wanted.swapaxes(0, 1), **tolerance)
+    back = keras_rnnx.to_torch(layer).eval()
+    assert type(back) is type(module) and back.batch_first
+    np.testing.assert_allclose(back(torch.tensor(x))[0].detach().numpy(), found, **tolerance)
+    for key in ("num_layers", "bidirectional", "bias", "proj_size", "dropout"):
+        assert getattr(back, key) == getattr(module, key)
+
+
+def test_states_of_torch(rng):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.LSTM(D, 3, batch_first=True)
+    x = np.float32(rng.normal(size=(B, T, D)))
+    _, (h, c) = module(torch.tensor(x))
+    last, *states = keras_rnnx.from_torch(module, return_sequences=False, return_state=True)(tensor(x, "float32"))
+    for one, other in zip((last, *states), (h, h, c), strict=True):
+        np.testing.assert_allclose(array(one), other[0].detach().numpy(), atol=1e-6)
+
+
+def built(layer):
+    layer.build((None, None, D))
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make, word",
+    [
+        (lambda: keras_rnnx.LSTM(3), "built"),
+        (lambda: built(keras_rnnx.MGU(3)), "mgu|MGU"),
+        (lambda: built(keras_rnnx.GRU(3, reset_after=False)), "reset_after"),
+        (lambda: built(keras_rnnx.LSTM(3, normalization="layer")), "normalization"),
+        (lambda: built(keras_rnnx.LSTM(3, recurrent_structure="diagonal")), "diagonal"),
+        (lambda: built(keras_rnnx.VanillaRNN(3, activation="sigmoid")), "VanillaRNN"),
+        (lambda: built(keras_rnnx.GRU(3, go_backwards=True)), "forwards"),
+        (lambda: built(keras_rnnx.Bidirectional(keras_rnnx.GRU(3), "sum")), "sum"),
+        (lambda: built(keras_rnnx.DeepRNN(keras_rnnx.GRUCell(D), 2, residual="sum")), "residual"),
+        (lambda: built(keras_rnnx.DeepRNN([keras_rnnx.GRUCell(3), keras_rnnx.GRUCell(2)])), "one kind"),
+        (lambda: layers.LSTM(3), "keras_rnnx"),
+    ],
+)
+def test_what_torch_does_not_have(make, word):
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match=word):
+        keras_rnnx.to_torch(make())
+
+
+def test_only_recurrent_modules_of_torch():
+    with pytest.raises(ValueError, match="torch.nn.LSTM"):
+        keras_rnnx.from_torch(keras_rnnx.LSTM(3))

@@ -1,0 +1,5 @@
+"""Models and weights from other libraries, and back."""
+
+from keras_rnnx.conversion.keras_layers import convert as convert
+from keras_rnnx.conversion.torch_modules import from_torch as from_torch
+from keras_rnnx.conversion.torch_modules import to_torch as to_torch
