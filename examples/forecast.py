@@ -3,7 +3,8 @@ Title: Tomorrow's electricity demand, and anomalies as errors of a forecast
 Description: From a week of half hours, how much electricity will be used in each half hour of the next day?
     Trains on the pinball loss of three quantiles and compares with last week's demand and with a ridge regression in
     the same run. A second, small forecaster finds the anomaly of another series by the size of its own errors.
-Expected: mean absolute error below 0.22 gigawatts (the week before: 0.296, ridge regression: 0.220, with calendar 0.197).
+Expected: mean absolute error below 0.22 gigawatts (the week before: 0.296, ridge regression: 0.220, one that knows
+    the calendar too: 0.197).
 
     python examples/forecast.py              # trains; after a kill the same line continues
     python examples/forecast.py --predict 1000
@@ -169,8 +170,10 @@ def main(options):
     found = kdd_tsad.hit(np.nan_to_num(scores), series.anomalous) if len(scores) == len(series.values) else None
     print(f"Anomaly: the largest score, {scores[place]:.1f}, is at point {place}; a hit: {found}.")
     print(f"{len(actual)} test windows, mean absolute error in gigawatts: {error:.3f} by the recurrent model,")
-    print(f"{baselines['ridge']:.3f} by ridge regression on the same week, {baselines['calendar']:.3f} by one that knows")
-    print(f"the calendar too, as the recurrent model does, and {baselines['week']:.3f} by the week before.")
+    print(
+        f"{baselines['ridge']:.3f} by ridge regression, {baselines['calendar']:.3f} by one that knows the calendar too,"
+    )
+    print(f"as the recurrent model does, and {baselines['week']:.3f} by the week before.")
     print(f"{inside:.0%} of the half hours are within the 80 % interval. Model, logs and picture are in {output}.")
     common.print_result(error, baselines["ridge"])
 

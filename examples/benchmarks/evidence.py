@@ -148,10 +148,10 @@ def where(record):
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     minutes = sum(r.get("seconds", 0) for r in results) / 60
     commits = [(session["git"] or "none").partition("+") for session in record["sessions"]]
-    backend = record["settings"]["backend"]
+    backend, cores = record["settings"]["backend"], f"{cores} core{'s' * (cores > 1)}"
     revision = ", ".join(dict.fromkeys(commit[:7] + plus + changes for commit, plus, changes in commits))
     return (
-        f"{minutes:.0f} minutes on {cores} core{'s' * (cores > 1)} of {last['machine']['cpu']}, no GPU; the {backend} backend.\n"
+        f"{minutes:.0f} minutes on {cores} of {last['machine']['cpu']}, no GPU; the {backend} backend.\n"
         f"Python {last['python']}, {versions}; {last['date'][:10]}, revision {revision}."
     )
 

@@ -21,8 +21,8 @@ def from_torch(module, **options):
     """The layer that a `torch.nn.LSTM`, `GRU` or `RNN` is, with its weights.
 
     Args:
-        module: the module, of any `num_layers`, `bidirectional`, `bias` and `proj_size`. Its `batch_first` only says how
-            its own arrays lie: the layer takes (B, T, D).
+        module: the module, of any `num_layers`, `bidirectional`, `bias` and `proj_size`. Its `batch_first` only says
+            how its own arrays lie: the layer takes (B, T, D).
         **options: more arguments of the layer, such as `return_state` or `name`. `return_sequences` is True, and
             `dtype` that of the module, unless given.
 
@@ -38,7 +38,9 @@ def from_torch(module, **options):
         raise ValueError(f"Expected a torch.nn.LSTM, GRU or RNN. Received: {module!r} of type {type(module).__name__}")
     given = {key: value.detach().cpu().numpy() for key, value in module.state_dict().items()}
     options = {"return_sequences": True, "dtype": str(given["weight_ih_l0"].dtype), **options}
-    cell = _cell_arguments(name, module.hidden_size, module.bias, module.proj_size, getattr(module, "nonlinearity", None))
+    cell = _cell_arguments(
+        name, module.hidden_size, module.bias, module.proj_size, getattr(module, "nonlinearity", None)
+    )
     kind = LAYERS[name]
     if module.num_layers > 1:
         cells = [kind.CELL(**cell, dtype=options["dtype"]) for _ in range(module.num_layers)]
@@ -58,7 +60,8 @@ def to_torch(layer):
     """The `torch.nn.LSTM`, `GRU` or `RNN` that a layer is, with its weights; needs torch.
 
     Args:
-        layer: a built `LSTM`, `GRU` or `VanillaRNN`, a `Bidirectional` of one, or a `DeepRNN` of such cells of one size.
+        layer: a built `LSTM`, `GRU` or `VanillaRNN`, a `Bidirectional` of one, or a `DeepRNN` of such cells of one
+            size.
 
     Returns:
         A module with `batch_first=True`.
@@ -87,7 +90,9 @@ def to_torch(layer):
     for _, cell in places:
         other = {key: value for key, value in _known(cell).items() if wanted.get(key) != value}
         if type(cell) is not type(first) or other or nonlinearity not in (None, "tanh", "relu"):
-            raise ValueError(f"Expected cells that torch.nn.{name} has, all of one kind. Received: {cell!r} with {other}")
+            raise ValueError(
+                f"Expected cells that torch.nn.{name} has, all of one kind. Received: {cell!r} with {other}"
+            )
     more = {"nonlinearity": nonlinearity} if name == "RNN" else {"proj_size": projected} if projected else {}
     module = getattr(torch.nn, name)(
         int(first.kernel.shape[0]),
