@@ -27,7 +27,7 @@ from reference import numeric_gradient
 import keras_rnnx
 from keras_rnnx import attention
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 ORDERS = ("luong", "bahdanau", "unfed")
 LOOKS = [name for name, kind in KINDS.items() if kind.carries == "nothing"]

@@ -16,7 +16,7 @@ from user_cells import DecayCell
 import keras_rnnx
 from keras_rnnx import attention
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 V = 7
 

@@ -10,7 +10,7 @@ from cases import FLOAT, array, few, randomized, tensor
 import keras_rnnx
 from keras_rnnx.callbacks import GradientFlow, ResetStates, SampleText, StateMonitor, state_gradients
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 pytest.importorskip("tensorboard")
 
 B, T, D, H = 4, 6, 2, 3

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_rnnx.models.crf import CRF, allowed_transitions
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 B, T, K = 6, 5, 3
 MASK = np.array(

@@ -21,7 +21,7 @@ from keras_rnnx.seq2seq import (
     tiled,
 )
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 ZEROS = np.zeros(2, "int32")
 KIND = {"ids": lambda strategy: type(strategy).__name__}

@@ -1,9 +1,14 @@
-"""The examples' own parts: reading the data, options, the baseline, resuming after a kill."""
+"""The examples' own parts: reading the data, options, the baseline, resuming after a kill, the helpers of each script.
 
+`KERAS_RNNX_DATA=<folder> pytest tests/test_examples.py` also runs every script with `--smoke`.
+"""
+
+import ast
 import hashlib
 import importlib
 import io
 import json
+import os
 import pathlib
 import re
 import signal
@@ -26,6 +31,8 @@ sentiment = importlib.import_module("sentiment")  # puts examples/datasets on th
 movie_sentences = importlib.import_module("movie_sentences")
 text_classification = importlib.import_module("text_classification")
 Split = text_classification.Split
+SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if '__name__ == "__main__"' in path.read_text())
+DATA = os.environ.get("KERAS_RNNX_DATA")
 
 TABLE = "1\t2.5\tA fine film.\r\n2\t-0.25\tDull,\tslow.\r\n3\t0.0\tIt exists.\r\n"
 ROWS = [("1", "A fine film.", 2.5), ("2", "Dull,\tslow.", -0.25)]
@@ -246,3 +253,256 @@ def test_a_killed_run_resumes_at_its_epoch_and_the_model_works_in_a_fresh_proces
     assert second.stdout.splitlines()[-1].startswith("RESULT metric=")
     assert (output / "curve.png").stat().st_size > 10_000
     assert list((output / "logs" / "train").iterdir())
+
+
+every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+
+
+@every_script
+def test_every_script_says_what_it_is_for(script):
+    documentation = ast.get_docstring(ast.parse(script.read_text()), clean=False)
+    title, description, *more = documentation.removeprefix("\n").split("\n")
+    assert title.startswith("Title: ") and description.startswith("Description: ")
+    assert any(re.match(r"Expected: \w", line) for line in more)
+    assert f"\n    python examples/{script.name}" in documentation
+    assert f"`{script.name}`" in (EXAMPLES / "README.md").read_text()
+
+
+@every_script
+def test_every_script_has_the_same_options(script, monkeypatch, capsys):
+    module = importlib.import_module(script.stem)
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        getattr(module, "parse_options", module.__dict__["main"])()
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--smoke" in shown and "--output" in shown
+
+
+@pytest.mark.network
+@pytest.mark.skipif(not DATA, reason="KERAS_RNNX_DATA is not set to a folder for the data")
+@every_script
+def test_every_script_goes_from_the_data_to_a_saved_model(script, tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "keras_rnnx").symlink_to(pathlib.Path(DATA).resolve())
+    folders = {"KERAS_HOME": str(tmp_path), "TFDS_DATA_DIR": str(pathlib.Path(DATA).resolve() / "tensorflow_datasets")}
+    output = tmp_path / "run"
+    command = [sys.executable, script, "--smoke", "--output", output]
+    ended = subprocess.run(command, env={**os.environ, **folders}, capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert re.fullmatch(r"RESULT metric=\S+ baseline=\S+ seconds=\d+", ended.stdout.splitlines()[-1])
+    assert max(path.stat().st_size for path in output.glob("*.png")) > 10_000
+    if "common.train(" in script.read_text():
+        assert (output / "model.keras").exists() and not (output / "backup").exists()
+        assert len(importlib.import_module("common").read_history(output / "history.csv")) >= 1
+        assert list((output / "logs").rglob("events.out.tfevents*"))
+
+
+def test_batches_of_like_length_are_full_and_have_every_pair():
+    batches = importlib.import_module("batches")
+    lengths = np.arange(1, 9).repeat(3)
+    rows = (np.arange(8) < lengths[:, None]) * np.arange(1, 25)[:, None]
+    data = batches.LengthBatches(rows, rows, [(4, 4), (8, 8)], 5, 0, lambda x, y: (x, y))
+    for _ in range(2):
+        found = [data[i] for i in range(len(data))]
+        assert sorted({x.shape for x, _ in found}) == [(5, 4), (5, 8)]
+        assert all((x == y).all() for x, y in found)
+        assert {int(row[0]) for x, _ in found for row in x} == set(range(1, 25))
+        data.on_epoch_end()
+    with pytest.raises(ValueError, match="at most .*4, 4.* Received: .*8 8"):
+        batches.LengthBatches(rows, rows, [(4, 4)], 5, 0, None)
+
+
+def test_utterances_are_padded_and_heard_in_part():
+    speech = importlib.import_module("speech")
+    frames = [np.full((length, 3), length, "float32") for length in (2, 5)]
+    inputs = speech.padded(frames)
+    np.testing.assert_array_equal(inputs["lengths"], [2, 5])
+    np.testing.assert_array_equal(inputs["sequences"][:, :, 0], [[2, 2, 0, 0, 0], [5] * 5])
+    model = speech.build(speech.parse_options(["--units", "3"]), ["a", "b"], inputs)
+    probabilities = speech.heard(model, inputs, [1, 2, 5])
+    assert probabilities.shape == (3, 2, 2)
+    np.testing.assert_allclose(probabilities[1:, 0], probabilities[[2, 2], 0], rtol=1e-5)
+    alone = model.predict(speech.padded([frames[1][:2]]), verbose=0)
+    np.testing.assert_allclose(probabilities[1, 1], alone[0], rtol=1e-5)
+
+
+def tone(samples, frequency=1000):
+    return (8000 * np.sin(2 * np.pi * frequency * np.arange(samples) / 16000)).astype("int16")
+
+
+def test_recordings_become_frames_of_their_own_length_whatever_is_beside_them():
+    speech_commands = importlib.import_module("speech_commands")
+    audio = np.stack([tone(16000), np.pad(tone(4801), (0, 11199)) // 1000, np.pad(tone(8001, 3000), (0, 7999))])
+    frames = speech_commands.log_mel(audio)
+    assert [row.shape for row in frames] == [(101, 40), (31, 40), (51, 40)]
+    np.testing.assert_allclose(speech_commands.log_mel(audio[1:2, :4801])[0], frames[1], atol=1e-4)
+    peaks = [int(row[10:20].mean(axis=0).argmax()) for row in frames]
+    assert peaks[0] == peaks[1] < peaks[2]
+    assert abs(frames[0]).max() < 3
+
+
+def test_the_public_recordings_are_read_as_the_vowels_are(tmp_path, monkeypatch):
+    speech_commands = importlib.import_module("speech_commands")
+    tfds = speech_commands.tfds
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
+    with tfds.testing.mock_data(num_examples=30):
+        data = speech_commands.load(str(tmp_path))
+        assert speech_commands.builder(str(tmp_path)).info.features["label"].num_classes == len(speech_commands.CLASSES)
+    for frames, words in data:
+        assert len(frames) == len(words) == 30
+        assert all(row.dtype == "float32" and row.shape[1:] == (speech_commands.BANDS,) for row in frames)
+        assert words.min() >= 0 and words.max() < len(speech_commands.CLASSES)
+    assert 0 <= speech_commands.baseline(data) <= 1
+
+
+def test_public_recordings_without_their_server_end_the_script_at_once(tmp_path, monkeypatch):
+    speech = importlib.import_module("speech")
+
+    def unreachable(url, timeout):
+        assert timeout <= 10
+        raise text_classification.requests.ConnectionError(url)
+
+    monkeypatch.setattr(text_classification.requests, "head", unreachable)
+    with pytest.raises(SystemExit, match="'speech_commands' is not prepared(.|\n)*--data japanese_vowels"):
+        speech.load(speech.parse_options(["--data", "speech_commands", "--data-dir", str(tmp_path)]))
+
+
+@pytest.fixture
+def patients():
+    """Two patients, the first with three visits 3, 2 and 0.5 years before day 0."""
+    nafld = importlib.import_module("nafld")
+    values = [np.array([[50, np.nan, 0, 1], [np.nan, 120, 1, 2], [60, 130, np.nan, 3]], "float32"), np.ones((1, 4))]
+    years, deltas = [np.array([-3, -2, -0.5]), np.array([-1.0])], [np.array([0, 1, 1.5]), np.array([0.0])]
+    return nafld.Patients(np.array([[70, 1, 30], [50, 0, np.nan]], "float32"), values, years, deltas, np.array([1, 0]))
+
+
+def test_the_last_step_of_a_patient_is_day_0(patients):
+    irregular = importlib.import_module("irregular")
+    inputs = irregular.inputs_of(patients)
+    np.testing.assert_array_equal(inputs["lengths"], [4, 2])
+    np.testing.assert_array_equal(inputs["deltas"][:, :5], [[0, 1, 1.5, 0.5, 0], [0, 1, 0, 0, 0]])
+    np.testing.assert_array_equal(inputs["values"][0, :3], patients.values[0])
+    assert np.isnan(inputs["values"][0, 3:]).all() and inputs["values"].shape == (2, irregular.STEPS, 4)
+
+
+def test_of_a_long_history_the_end_is_read(patients):
+    irregular = importlib.import_module("irregular")
+    visits = irregular.STEPS + 3
+    long = patients._replace(
+        values=[np.arange(4.0 * visits).reshape(-1, 4)] * 2,
+        years=[np.arange(visits) - visits] * 2,
+        deltas=[np.r_[0, np.ones(visits - 1)]] * 2,
+    )
+    inputs = irregular.inputs_of(long)
+    assert inputs["lengths"].tolist() == [irregular.STEPS] * 2 and inputs["deltas"].min() == 1
+    np.testing.assert_array_equal(inputs["values"][0, -2], long.values[0][-1])
+    assert np.isnan(inputs["values"][0, -1]).all()
+
+
+def test_a_patient_as_of_an_earlier_day(patients):
+    irregular = importlib.import_module("irregular")
+    earlier = irregular.as_of(patients, 0, np.array([-3, -1.5, 0]))
+    assert [len(visits) for visits in earlier.values] == [1, 2, 3]
+    np.testing.assert_array_equal(earlier.statics[:, 0], [67, 68.5, 70])
+    np.testing.assert_array_equal(earlier.years[1], [-1.5, -0.5])
+    now = {name: values[2] for name, values in irregular.inputs_of(earlier).items()}
+    for name, values in irregular.inputs_of(patients).items():
+        np.testing.assert_array_equal(now[name], values[0])
+
+
+def test_only_the_networks_with_intervals_see_them(patients):
+    irregular = importlib.import_module("irregular")
+    options = irregular.parse_options(["--units", "3", "--starts", "2"])
+    model = irregular.build(options, patients)
+    inputs = irregular.inputs_of(patients)
+    soon, late = (model.predict({**inputs, "deltas": scale * inputs["deltas"]}, verbose=0) for scale in (1, 9))
+    assert soon["with"].shape == soon["without"].shape == (2, 2)
+    np.testing.assert_array_equal(soon["without"], late["without"])
+    assert np.abs(soon["with"] - late["with"]).max() > 1e-4
+
+
+def test_how_much_intervals_add_is_a_difference_of_areas(rng):
+    irregular = importlib.import_module("irregular")
+    died = np.arange(200) % 2
+    noise = rng.normal(size=(2, 200))
+    low, high = irregular.difference(died, {"with": died + noise[0], "without": noise[1]})
+    assert 0 < low < high < 0.5
+
+
+def test_endings_stand_for_words_that_are_not_known():
+    tagging = importlib.import_module("tagging")
+    assert tagging.endings("Playing") == ["A~ying", "A~ing", "A~ng", "A~g", "A~"]
+    assert tagging.endings("42nd")[0] == "0~00nd" and tagging.endings("a") == ["a~a", "a~"]
+    sentences = [["the", "king"], ["the", "king", "sings"], ["the", "thing"], ["a", "ring"]]
+    counts = tagging.counted(sentences)
+    assert counts["the"] == 3 and "king" not in counts and counts["a~ing"] == 3
+    assert tagging.known([["the", "sting", "Of"]], counts) == [["the", "a~ing", "[UNK]"]]
+
+
+def test_which_tags_are_found_for_which():
+    tagging = importlib.import_module("tagging")
+    tags = importlib.import_module("brown").TAGS
+    matrix = tagging.confusion([[tags[0], tags[1]], [tags[1]]], [[tags[0], tags[2]], [tags[1]]])
+    assert matrix.sum() == 3 and matrix[0, 0] == matrix[1, 2] == matrix[1, 1] == 1
+
+
+def test_streams_go_on_where_the_batch_before_ended():
+    streams = importlib.import_module("language_model").Streams(np.arange(1, 24), count=2, window=4)
+    x, y = (np.concatenate(parts, axis=1) for parts in zip(*(streams[i] for i in range(len(streams))), strict=True))
+    assert [len(streams), x.shape] == [3, (2, 12)]
+    np.testing.assert_array_equal(x.reshape(-1)[:22], np.arange(1, 23))
+    np.testing.assert_array_equal(y.reshape(-1)[:22], np.arange(2, 24))
+    assert not x.reshape(-1)[22:].any() and not y.reshape(-1)[22:].any()
+
+
+SENTENCES = ["Click (OK).", 'The LibreOffice "Help", e.g. F1-keys!', "Don't", "Ouvrez l’aide : %"]
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_tokens_are_turned_back_into_the_sentence(text):
+    translation = importlib.import_module("translation")
+    assert translation.sentence(translation.tokens(text)) == text
+
+
+def test_harmony_is_asked_in_c_and_answered_in_its_key():
+    chorales = importlib.import_module("chorales")
+    pitches = np.array([[67, 62, 59, 43], [0, 60, 57, 54]])  # in G major
+    tags = chorales.encode(pitches, 1)
+    assert tags[1, 0] == chorales.REST and tags.min() >= chorales.REST and tags.max() < chorales.TAGS
+    np.testing.assert_array_equal(chorales.decode(tags, 1), pitches)
+    assert (chorales.encode(pitches + 2 * (pitches > 0), 3) == tags).all()  # in A major
+
+
+def test_a_question_tells_no_voice_that_is_not_found_yet():
+    chorales = importlib.import_module("chorales")
+    tags = np.tile(np.arange(10, 14), (9, 1))
+    strikes = np.arange(9) % 2 == 0
+    asked = {voice: chorales.question(tags, strikes, voice) for voice in chorales.ORDER}
+    for n, voice in enumerate(chorales.ORDER):
+        voices = asked[voice][:, : chorales.CODES.size // chorales.TAGS * 4].reshape(9, 4, -1)
+        assert (voices.any(axis=2).sum(axis=1) == 1 + n).all()
+        assert not voices[:, chorales.bach.PARTS.index(voice)].any()
+
+
+def test_a_note_lasts_until_the_next_and_starts_anew_on_the_beat_with_the_soprano():
+    chorales = importlib.import_module("chorales")
+    strikes = np.array([True, False, True, False])
+    voices = chorales.voices(np.array([[60, 48], [60, 50], [60, 50], [0, 50]]), strikes)
+    assert list(voices) == [[(0, 1, 60), (1, 0.5, 60)], [(0, 0.5, 48), (0.5, 0.5, 50), (1, 1, 50)]]
+
+
+def test_notes_are_written_as_midi_and_read_again(tmp_path, monkeypatch):
+    scores = importlib.import_module("scores")
+    monkeypatch.setattr(scores.shutil, "which", lambda program: None)
+    voice = [(0.0, 1.0, 60), (1.0, 0.5, 64), (2.0, 1.5, 67)]
+    scores.write(scores.score_of([voice]), tmp_path / "tune")
+    assert [path.name for path in tmp_path.iterdir()] == ["tune.mid"]
+    assert scores.notes(scores.music21.converter.parse(tmp_path / "tune.mid")) == voice
+
+
+def test_the_metre_and_the_key_of_a_tune_are_its_condition():
+    music = importlib.import_module("music")
+    found = music.conditions(["6/8", "7/8"], ["1/8", "1/8"], ["Em", "F#m"])
+    named = [[name for name, holds in zip(music.CONDITIONS, row, strict=True) if holds] for row in found]
+    assert named == [["M:6/8", "L:1/8", "K:Em"], ["L:1/8"]]

@@ -11,7 +11,7 @@ from keras import ops
 from keras_rnnx.layers.sequence import AttachMask
 from keras_rnnx.losses import BitsPerCharacter, Perplexity, QuantileLoss, SequenceLoss
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 B, T, V = 4, 5, 3
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}

@@ -14,7 +14,7 @@ from keras_rnnx.losses import QuantileLoss
 from keras_rnnx.models.forecaster import Forecaster
 from keras_rnnx.models.series import residual_scores, windows
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 B, T, F, J, C, H = 3, 5, 2, 4, 3, 6
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

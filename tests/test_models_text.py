@@ -14,7 +14,7 @@ from keras_rnnx.models.text import Text, TextModel, strings
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="Keras looks tokens up with TensorFlow on every backend"
 )
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
 WORDS = ["the", "cat", "sat"]
 

@@ -13,7 +13,7 @@ from keras_rnnx.callbacks import state_gradients
 from keras_rnnx.callbacks.gradients import Readings
 from keras_rnnx.engine import paths
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 B, T, D, H = 3, 7, 2, 4
 LAYERS = {

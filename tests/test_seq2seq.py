@@ -13,7 +13,7 @@ from keras_rnnx.attention import BahdanauAttention, LocationAttention, LuongAtte
 from keras_rnnx.models import SequenceGenerator, Text
 from keras_rnnx.seq2seq import BeamSearch, Decoder, Encoder, Sampling, Seq2Seq
 
-pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.thirds]
+pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
 V, B, S, T, START, END = 9, 3, 5, 6, 1, 2
 SOURCE = np.array([[3, 4, 5, 0, 0], [6, 7, 8, 3, 4], [5, 0, 0, 0, 0]], "int32")
