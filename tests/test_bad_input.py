@@ -64,8 +64,8 @@ def used(model, texts, **options):
 def test_unknown_tokens_empty_texts_and_long_ones(models, task):
     texts = ["zzz a", "", "a b " * LONGEST]
     together = used(models[task], texts)
-    alone = [used(models[task], [text])[0] for text in texts]
-    for one, other in zip(together, alone, strict=True):
+    turned = used(models[task], texts[::-1])[::-1]  # the shapes are those of before: nothing more is compiled
+    for one, other in zip(together, turned, strict=True):
         if isinstance(one, (str, list)):
             assert one == other
         else:
