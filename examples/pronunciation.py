@@ -24,8 +24,8 @@ from keras_rnnx.attention import LuongAttention
 from keras_rnnx.models import Text
 from keras_rnnx.seq2seq import BeamSearch, Decoder, Encoder, Seq2Seq
 
-EPOCHS, PATIENCE, BATCH_SIZE, SEED, UNITS = 14, 3, 256, 0, 192
-LEARNING_RATE, EMBEDDING, DROPOUT, BEAM = 2e-3, 48, 0.2, 5
+EPOCHS, PATIENCE, BATCH_SIZE, SEED, UNITS = 6, 3, 128, 0, 192
+LEARNING_RATE, EMBEDDING, DROPOUT, BEAM = 3e-3, 48, 0.1, 5
 BUCKETS = [(7, 9), (10, 12), (40, 44)]  # letters, and phonemes with start and end
 SMOKE = {"epochs": 1, "units": 32}
 SMOKE_WORDS = 1500
