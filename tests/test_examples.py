@@ -319,7 +319,7 @@ def test_utterances_are_padded_and_heard_in_part():
     inputs = speech.padded(frames)
     np.testing.assert_array_equal(inputs["lengths"], [2, 5])
     np.testing.assert_array_equal(inputs["sequences"][:, :, 0], [[2, 2, 0, 0, 0], [5] * 5])
-    model = speech.build(speech.parse_options(["--units", "3"]), ["a", "b"], inputs)
+    model = speech.build(speech.parse_options(["--units", "3"]), ["a", "b"], frames)
     probabilities = speech.heard(model, inputs, [1, 2, 5])
     assert probabilities.shape == (3, 2, 2)
     np.testing.assert_allclose(probabilities[1:, 0], probabilities[[2, 2], 0], rtol=1e-5)
