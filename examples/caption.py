@@ -1,7 +1,7 @@
 """
 Title: What a picture shows: from an emoji to its name
 Description: Names emoji that it has never seen, from a picture. Compares with the name of the nearest known picture
-Expected: ...
+Expected: not measured yet with these settings; the nearest known picture gets 0.152 (F1 of words).
 
     python examples/caption.py               # trains; after a kill the same line continues
     python examples/caption.py --caption some.png other.png
@@ -25,9 +25,9 @@ import keras_rnnx
 from keras_rnnx.models import SequenceGenerator, Text
 from keras_rnnx.seq2seq import BeamSearch
 
-EPOCHS, PATIENCE, BATCH_SIZE, SEED, UNITS = 60, 60, 64, 0, 128
-LEARNING_RATE, EMBEDDING, DROPOUT, DECAY, AVERAGE = 2e-3, 64, 0.5, 0.01, 0.99
-SHIFT, TURN, ZOOM = 0.1, 0.04, 0.2  # how far the pictures of the training are moved: shares of a side, of a turn
+EPOCHS, PATIENCE, BATCH_SIZE, SEED, UNITS = 80, 80, 16, 0, 128
+LEARNING_RATE, EMBEDDING, DROPOUT, DECAY, AVERAGE = 2e-3, 64, 0.3, 0.01, 0.99
+SHIFT, TURN, ZOOM = 0.06, 0.02, 0.12  # how far the pictures of the training are moved: shares of a side, of a turn
 FILTERS = (32, 64, 64, 128, 128)
 STRIDES = (2, 2, 1, 2, 1)
 LONGEST = 10  # words of a name, with the end
@@ -159,7 +159,9 @@ def main(options):
     model.summary()
     print(keras_rnnx.explain(model.decoder))
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    common.train(model, options, resumed, validation, callbacks=[average], x=batches, verbose=2)
+    last = keras.callbacks.ModelCheckpoint(options.output / "last.weights.h5", save_weights_only=True)
+    common.train(model, options, resumed, validation, callbacks=[average, last], x=batches, verbose=2)
+    model.load_weights(last.filepath)  # the loss is best while all names are alike, the names are best at the end
 
     made = captions(model, data.test.pictures)
     score = emoji_names.word_f1(made, data.test.names)

@@ -3,7 +3,7 @@ Title: Patients seen at irregular times: is it worth knowing the time between th
 Description: Who dies within seven years, judged by laboratory values of visits that are days or years apart? Trains
     the same GRU-D with and without the time between visits, side by side and with several starts, and compares both
     with boosted trees on summaries of the values.
-Expected: area under the curve 0.87 to 0.89 (boosted trees: 0.883) within five minutes on 2 CPU cores.
+Expected: area under the curve 0.87 with intervals and without (boosted trees: 0.883) within 10 minutes on 2 CPU cores.
 
     python examples/irregular.py             # trains; after a kill the same line continues
     python examples/irregular.py --patient 7
@@ -26,8 +26,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import keras_rnnx
 from keras_rnnx.models import MaskedMaxPooling, MaskedMeanPooling
 
-UNITS, STARTS, EPOCHS, BATCH_SIZE, SEED = 32, 3, 16, 128, 0
-LEARNING_RATE, PATIENCE, DROPOUT = 1e-2, 16, 0.3
+UNITS, STARTS, EPOCHS, BATCH_SIZE, SEED = 32, 3, 12, 128, 0
+LEARNING_RATE, PATIENCE, DROPOUT = 1e-2, 12, 0.3
 AVERAGE = 0.99  # momentum of the running mean of the weights, which is what is evaluated and kept
 SMOKE = {"epochs": 1, "units": 8, "starts": 1}
 SMOKE_PATIENTS = 500
@@ -78,8 +78,8 @@ def risk(inputs, time, options, train):
     values = keras.layers.Activation("tanh")(values)  # a blood pressure of 13,682 is a slip of the pen
     states = keras_rnnx.GRUD(options.units, return_sequences=True)(values, lengths=inputs["lengths"], **time)
     statics = ops.nan_to_num(scaled(inputs["statics"], train.statics))
-    known = keras.layers.Concatenate()([MaskedMeanPooling()(states), MaskedMaxPooling()(states), statics])
-    known = keras.layers.Dropout(DROPOUT)(known)
+    pooled = keras.layers.Concatenate()([MaskedMeanPooling()(states), MaskedMaxPooling()(states)])
+    known = keras.layers.Concatenate()([keras.layers.Dropout(DROPOUT)(pooled), statics])
     hidden = keras.layers.Dense(options.units, activation="gelu")(known)
     return keras.layers.Dense(1, activation="sigmoid")(keras.layers.Dropout(DROPOUT)(hidden))
 
@@ -218,6 +218,8 @@ def main(options):
             f"  {arm:>7} intervals {np.mean(areas[arm]):.3f} ({each}), together {roc_auc_score(died, means[arm]):.3f}"
         )
     print("  boosted trees " + ", ".join(f"on {method} {area:.3f}" for method, area in baselines.items()))
+    place = "above" if np.mean(areas["with"]) > baselines["both"] else "below"
+    print(f"With intervals the networks are {place} the boosted trees that know the same.")
     low, high = difference(died, means)
     print(f"What intervals add: {low:+.3f} to {high:+.3f}, in 95 % of {RESAMPLES} resamples of the test patients.")
     print(f"Model, logs and irregular.png are in {options.output}.")

@@ -489,16 +489,81 @@ def test_a_note_lasts_until_the_next_and_starts_anew_on_the_beat_with_the_sopran
     chorales = importlib.import_module("chorales")
     strikes = np.array([True, False, True, False])
     voices = chorales.voices(np.array([[60, 48], [60, 50], [60, 50], [0, 50]]), strikes)
-    assert list(voices) == [[(0, 1, 60), (1, 0.5, 60)], [(0, 0.5, 48), (0.5, 0.5, 50), (1, 1, 50)]]
+    assert voices == [[(0, 1, 60), (1, 0.5, 60)], [(0, 0.5, 48), (0.5, 0.5, 50), (1, 1, 50)]]
 
 
-def test_notes_are_written_as_midi_and_read_again(tmp_path, monkeypatch):
+VOICE = [(0.0, 1.0, 60), (1.0, 0.5, 64), (2.0, 1.5, 67)]
+
+
+def test_notes_are_written_as_midi_and_read_again(tmp_path, monkeypatch, capsys):
     scores = importlib.import_module("scores")
     monkeypatch.setattr(scores.shutil, "which", lambda program: None)
-    voice = [(0.0, 1.0, 60), (1.0, 0.5, 64), (2.0, 1.5, 67)]
-    scores.write(scores.score_of([voice]), tmp_path / "tune")
+    scores.write([VOICE, VOICE[:1]], tmp_path / "tune")
     assert [path.name for path in tmp_path.iterdir()] == ["tune.mid"]
-    assert scores.notes(scores.music21.converter.parse(tmp_path / "tune.mid")) == voice
+    assert "no sound file" in capsys.readouterr().out
+    midi = scores.mido.MidiFile(tmp_path / "tune.mid")
+    now, heard = 0, []
+    for message in midi.tracks[0]:
+        now += message.time
+        if message.type == "note_on":
+            heard.append((now / midi.ticks_per_beat, message.note, message.velocity > 0))
+    assert heard == [(0, 60, True), (1, 60, False), (1, 64, True), (1.5, 64, False), (2, 67, True), (3.5, 67, False)]
+    assert len(midi.tracks) == 2
+
+
+def test_a_synthesiser_makes_a_sound_file_of_them(tmp_path, monkeypatch):
+    scores = importlib.import_module("scores")
+    program = tmp_path / "timidity"
+    program.write_text(f"#!{sys.executable}\nimport sys, shutil; shutil.copy(sys.argv[-1], sys.argv[-2])\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    scores.write([VOICE], tmp_path / "tune")
+    assert (tmp_path / "tune.wav").read_bytes() == (tmp_path / "tune.mid").read_bytes()
+
+
+def test_notes_on_a_grid_and_back():
+    scores = importlib.import_module("scores")
+    pitches, begins = scores.grid(VOICE, 2)
+    np.testing.assert_array_equal(pitches, [60, 60, 64, 0, 67, 67, 67])
+    np.testing.assert_array_equal(np.flatnonzero(begins), [0, 2, 4])
+    assert scores.notes(pitches, begins | (np.diff(pitches, prepend=-1) != 0), 2) == VOICE
+
+
+@pytest.mark.parametrize("key, sharps", [("C", 0), ("G", 1), ("F#m", 3), ("Ador", 1), ("Bb", -2), ("Gm", -2)])
+def test_the_sharps_of_a_key(key, sharps):
+    assert importlib.import_module("abc_notation").fifths(key) == sharps
+
+
+READ = [
+    ("CDEF|", "C", [(0, 0.5, 60), (0.5, 0.5, 62), (1, 0.5, 64), (1.5, 0.5, 65)]),
+    ("F^F=F,c'|F", "G", [(0, 0.5, 66), (0.5, 0.5, 66), (1, 0.5, 53), (1.5, 0.5, 84), (2, 0.5, 66)]),
+    ("B_e2z/g3/2", "Bb", [(0, 0.5, 70), (0.5, 1, 75), (1.75, 0.75, 79)]),
+    ("A>B c<<d", "C", [(0, 0.75, 69), (0.75, 0.25, 71), (1, 0.125, 72), (1.125, 0.875, 74)]),
+    ("(3abc d", "C", [(0, 1 / 3, 81), (1 / 3, 1 / 3, 83), (2 / 3, 1 / 3, 72), (1, 0.5, 74)]),
+    ("[C2E2]-[CG]|", "C", [(0, 1.5, 60), (0, 1, 64), (1, 0.5, 67)]),
+    ("A2-|A2 A", "C", [(0, 2, 69), (2, 0.5, 69)]),
+]
+
+
+@pytest.mark.parametrize("text, key, notes", READ, ids=[text for text, *_ in READ])
+def test_abc_is_read_as_notes(text, key, notes):
+    found, _ = importlib.import_module("abc_notation").read(text, "4/4", "1/8", key)
+    np.testing.assert_allclose(found, notes)
+
+
+def test_the_bars_and_the_repeats_of_a_tune():
+    abc_notation = importlib.import_module("abc_notation")
+    _, bars = abc_notation.read("C2D2|E4|", "2/4", "1/8", "C")
+    assert bars == [0, 2, 4]
+    written = [letter for letter in abc_notation.played("|:A|1B:|2C||:D:|") if letter.isalpha()]
+    assert written == list("ABACDD")
+
+
+@pytest.mark.parametrize("text", ["", "|||", "((((", "^", "[", "A////9", "(3", ":|:|", "-A-"])
+def test_what_a_model_writes_need_not_be_right(text):
+    abc_notation = importlib.import_module("abc_notation")
+    notes, bars = abc_notation.read(abc_notation.played(text), "4/4", "1/8", "G")
+    assert all(length > 0 for _, length, _ in notes) and bars[0] == 0
 
 
 def test_the_metre_and_the_key_of_a_tune_are_its_condition():
