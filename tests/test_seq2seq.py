@@ -249,6 +249,15 @@ def test_no_start_token(rng):
         model.generate(np.full((1, 5), 3), max_length=2)
 
 
+def test_predictions_are_those_of_every_step(rng):
+    """What is to be said last is not known, but what may be said is."""
+    model = SequenceGenerator(keras_rnnx.GRUCell(4), vocabulary=V, start=START, end=END, embedding=3)
+    called = array(model(tensor(TARGET, "int32")))
+    assert called.shape == (B, T, V)
+    for found in (model.predict(TARGET, verbose=0), model.predict_on_batch(TARGET)):
+        np.testing.assert_allclose(found, called, atol=1e-5)
+
+
 def test_stateful_chunks_are_the_whole(rng):
     model = randomized(generator(stateful=True), tensor(np.full((2, 4), 3), "int32"), rng)
     whole = generator()

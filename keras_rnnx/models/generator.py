@@ -174,6 +174,12 @@ class SequenceGenerator(GeneratingModel):
             y = checked_tokens("targets", y, self.decoder.vocabulary, 1)
         return {**x, "sequences": tokens} if isinstance(x, dict) else tokens, y, sample_weight
 
+    def preprocess_to_predict(self, x, y=None, sample_weight=None):
+        """Sequences as what is read, to the last step."""
+        given = x["sequences"] if isinstance(x, dict) else x
+        tokens = checked_tokens("sequences", self._numbers(given), self.decoder.vocabulary, 1)
+        return {**x, "sequences": tokens} if isinstance(x, dict) else tokens, y, sample_weight
+
     def _numbers(self, sequences):
         if strings(sequences) is None:
             return sequences

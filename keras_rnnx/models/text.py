@@ -375,22 +375,27 @@ class TextModel(keras.Model):
         """Raw inputs, targets and weights as arrays; what is an array of numbers already stays as it is."""
         return x, y, sample_weight
 
+    def preprocess_to_predict(self, x, y=None, sample_weight=None):
+        """As `preprocess`, for what is predicted on: a model that finds its targets in its inputs keeps them whole."""
+        return self.preprocess(x, y, sample_weight)
+
     def postprocess(self, predictions):
         """What `predict` returns, from the arrays that the compiled function gave; by default these."""
         return predictions
 
-    def _ready(self, x, y=None, sample_weight=None):
+    def _ready(self, x, y=None, sample_weight=None, preprocess=None):
         """x, y and weights for Keras. A dataset of another kind gives what the model is called on."""
+        preprocess = preprocess or self.preprocess
         if not (hasattr(x, "element_spec") or hasattr(x, "dtype") or isinstance(x, (list, tuple, dict, str, bytes))):
             return x, y, sample_weight
         if not hasattr(x, "element_spec"):
             not_empty(x)
-            return self.preprocess(x, y, sample_weight)
+            return preprocess(x, y, sample_weight)
         specs = tree.flatten(x.element_spec)
         if all(getattr(spec.dtype, "name", None) != "string" for spec in specs):
             return x, y, sample_weight
 
-        return _mapped(x, self.preprocess), y, sample_weight
+        return _mapped(x, preprocess), y, sample_weight
 
     def fit(self, x=None, y=None, *args, sample_weight=None, validation_data=None, **kwargs):
         """See `keras.Model.fit`; x, y and the validation data may be raw."""
@@ -408,7 +413,7 @@ class TextModel(keras.Model):
 
     def predict(self, x, *args, **kwargs):
         """See `keras.Model.predict`; x may be raw."""
-        return self.postprocess(super().predict(self._ready(x)[0], *args, **kwargs))
+        return self.postprocess(super().predict(self._ready(x, preprocess=self.preprocess_to_predict)[0], *args, **kwargs))
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """See `keras.Model.train_on_batch`; x and y may be raw."""
@@ -420,4 +425,4 @@ class TextModel(keras.Model):
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`; x may be raw."""
-        return self.postprocess(super().predict_on_batch(self.preprocess(x)[0]))
+        return self.postprocess(super().predict_on_batch(self.preprocess_to_predict(x)[0]))
