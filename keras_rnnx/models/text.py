@@ -413,7 +413,8 @@ class TextModel(keras.Model):
 
     def predict(self, x, *args, **kwargs):
         """See `keras.Model.predict`; x may be raw."""
-        return self.postprocess(super().predict(self._ready(x, preprocess=self.preprocess_to_predict)[0], *args, **kwargs))
+        x = self._ready(x, preprocess=self.preprocess_to_predict)[0]
+        return self.postprocess(super().predict(x, *args, **kwargs))
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """See `keras.Model.train_on_batch`; x and y may be raw."""
