@@ -22,6 +22,7 @@ from common import read_history, resumes
 from keras import ops
 
 import keras_rnnx
+from keras_rnnx.models import MaskedMaxPooling
 
 DATA, CELL, UNITS, EPOCHS, BATCH_SIZE, SEED = "movie_sentences", "lstm", 48, 12, 128, 0
 LEARNING_RATE, PATIENCE, EMBEDDING, VOCABULARY, LONGEST = 3e-3, 3, 64, 9000, 200
@@ -37,21 +38,6 @@ CELLS = {
     "deep": functools.partial(keras_rnnx.DeepTransitionRNN, transition_layers=[UNITS], shortcut=True),
 }
 SENTENCES = ("A quiet, funny and deeply moving film.", "Two dull hours that never come to life.")
-
-
-@keras.saving.register_keras_serializable("sentiment")
-class MaskedMaxPooling(keras.layers.Layer):
-    """(B, T, H) -> (B, H): the largest value over the steps in the mask, 0 where there is none."""
-
-    def call(self, sequences, mask=None):
-        if mask is None:
-            return ops.max(sequences, axis=1)
-        kept = ops.expand_dims(mask, -1)
-        largest = ops.max(ops.where(kept, sequences, -np.inf), axis=1)
-        return ops.where(ops.any(kept, axis=1), largest, 0.0)
-
-    def compute_mask(self, inputs, mask=None):
-        return None
 
 
 def build_vectorizer(texts):

@@ -185,13 +185,6 @@ def test_targets_follow_the_ratings_where_there_are_any():
     np.testing.assert_array_equal(sentiment.targets(rated._replace(ratings=None), 2), np.eye(2))
 
 
-def test_masked_max_pooling_reads_only_the_steps_in_the_mask():
-    values = np.array([[[-3.0, -1.0], [-2.0, -5.0], [9.0, 9.0]], [[1.0, 2.0]] * 3], "float32")
-    mask = np.array([[True, True, False], [False, False, False]])
-    pooled = np.asarray(sentiment.MaskedMaxPooling()(values, mask=mask))
-    np.testing.assert_array_equal(pooled, [[-2.0, -1.0], [0.0, 0.0]])
-
-
 def test_an_unfinished_run_with_other_options_is_not_overwritten(tmp_path):
     assert not sentiment.resumes(tmp_path, {"cell": "lstm"})
     (tmp_path / "backup").mkdir()
