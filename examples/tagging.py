@@ -20,6 +20,7 @@ import brown
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import splits
 from batches import LengthBatches
 
 import keras_rnnx
@@ -152,7 +153,7 @@ def main(options):
     resumed = common.resumes(options.output, {name: getattr(options, name) for name in fixed})
     data = brown.load(options.folder)
     if options.smoke:
-        data = type(data)(*(brown.Tagged(*(column[:SMOKE_SENTENCES] for column in part)) for part in data))
+        data = splits.shortened(data, SMOKE_SENTENCES)
     baseline = brown.baseline(data)
     print(f"{len(data.train.words)} sentences to learn from; the most frequent tag of each word: {baseline:.4f} right")
 

@@ -141,6 +141,15 @@ def test_groups_are_connected_through_shared_keys():
     assert splits.connected(keys) == ["a", "c", "a", "c", "f", "a"]
 
 
+def test_a_short_run_has_the_first_rows_of_each_part():
+    tunes = importlib.import_module("abc_tunes").Tunes
+    data = splits.Splits(*(tunes(*(list(range(n)) for _ in tunes._fields)) for n in (5, 2, 3)))
+    short = splits.shortened(data, 3)
+    assert all(isinstance(part, tunes) for part in short)
+    assert [[len(column) for column in part] for part in short] == [[3] * 5, [2] * 5, [3] * 5]
+    assert short.train.notes == [0, 1, 2]
+
+
 def test_splits_have_their_shares():
     names = [splits.split_of(f"key {i}", parts=10, tests=2) for i in range(5000)]
     shares = [names.count(name) / 5000 for name in splits.NAMES]

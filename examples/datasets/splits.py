@@ -59,3 +59,8 @@ def divide(rows, names, kind):
         for column, value in zip(columns[name], row, strict=True):
             column.append(value)
     return Splits(**columns)
+
+
+def shortened(data, count):
+    """Returns the `Splits` of the first `count` rows of each part, whose fields are columns: see `divide`."""
+    return Splits(*(type(part)(*(column[:count] for column in part)) for part in data))

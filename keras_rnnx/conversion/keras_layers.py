@@ -4,16 +4,21 @@ import inspect
 
 import keras
 
-import keras_rnnx.base.adapt
 from keras_rnnx import arguments
+from keras_rnnx.base.adapt import StackedCells
 from keras_rnnx.base.interface import AbstractCell
+from keras_rnnx.cells.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
+from keras_rnnx.cells.gru import GRU, GRUCell
+from keras_rnnx.cells.lstm import LSTM, LSTMCell
+from keras_rnnx.cells.vanilla import VanillaRNN, VanillaRNNCell
 from keras_rnnx.inspection import layers_of
+from keras_rnnx.layers.bidirectional import Bidirectional
+from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.layers.sequence import SequenceLayer
 
-# Where the names differ; all others of a pair have one name.
-RENAMED = {"SimpleRNN": "VanillaRNN", "SimpleRNNCell": "VanillaRNNCell", "StackedRNNCells": "StackedCells"}
-SAME = "LSTM GRU LSTMCell GRUCell RNN Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D".split()
-NAMES = {**RENAMED, **{name: name for name in SAME}}
+SAME = (LSTM, GRU, LSTMCell, GRUCell, RNN, Bidirectional, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D)
+RENAMED = {"SimpleRNN": VanillaRNN, "SimpleRNNCell": VanillaRNNCell, "StackedRNNCells": StackedCells}
+COUNTERPARTS = {**RENAMED, **{kind.__name__: kind for kind in SAME}}  # of the layers of Keras, by their names
 PLACED = ("name", "inbound_nodes", "shared_object_id")  # of a layer's place in a model, not of its kind
 
 
@@ -80,9 +85,9 @@ def _converted(part, counterpart):
 def _ours(part):
     """What makes the layer of this package from the configuration of Keras', or None where it is to stay."""
     name = part["class_name"]
-    if part.get("registered_name") or not str(part.get("module")).startswith("keras") or name not in NAMES:
+    if part.get("registered_name") or not str(part.get("module")).startswith("keras") or name not in COUNTERPARTS:
         return None
-    kind = _class(NAMES[name])
+    kind = COUNTERPARTS[name]
 
     def make(config):
         if name == "Bidirectional":  # which has renamed the layer that it was given
@@ -94,10 +99,6 @@ def _ours(part):
     return make
 
 
-def _class(name):
-    return keras_rnnx.base.adapt.StackedCells if name == "StackedCells" else getattr(keras_rnnx, name)
-
-
 def _of_keras(part):
     """What makes Keras' layer from the configuration of that of this package, or None where it is to stay."""
     registered = keras.saving.get_registered_object(part.get("registered_name") or "")
@@ -105,11 +106,11 @@ def _of_keras(part):
         return None
     name, config = registered.__name__, part["config"]
     label = f"{name} {config['name']!r}"
-    found = [theirs for theirs, ours in NAMES.items() if _class(ours) is registered]
+    found = [theirs for theirs, ours in COUNTERPARTS.items() if ours is registered]
     if not found:
         raise ValueError(f"Expected layers that Keras has. Received: {label}")
     kind = getattr(keras.layers, found[0])
-    known = {name for name in config if name in _arguments(kind)}
+    known = config.keys() & _arguments(kind)
     plain = registered.from_config({name: config[name] for name in known}).get_config()
     more = {name: value for name, value in config.items() if name not in known and value != plain[name]}
     if more:

@@ -165,20 +165,21 @@ class SequenceGenerator(GeneratingModel):
 
     def preprocess(self, x, y=None, sample_weight=None):
         """Sequences as what is read and what is to be said."""
-        given = x if isinstance(x, dict) else {"sequences": x}
-        least = 2 if y is None else 1
-        tokens = checked_tokens("sequences", self._numbers(given["sequences"]), self.decoder.vocabulary, least)
+        tokens = self._tokens(x, 2 if y is None else 1)
         if y is None:
             tokens, y = next_tokens(tokens, self.last)
         else:
             y = checked_tokens("targets", y, self.decoder.vocabulary, 1)
-        return {**x, "sequences": tokens} if isinstance(x, dict) else tokens, y, sample_weight
+        return _with_tokens(x, tokens), y, sample_weight
 
     def preprocess_to_predict(self, x, y=None, sample_weight=None):
         """Sequences as what is read, to the last step."""
+        return _with_tokens(x, self._tokens(x, 1)), y, sample_weight
+
+    def _tokens(self, x, least):
+        """The sequences among the inputs as integers (N, T), with T >= least."""
         given = x["sequences"] if isinstance(x, dict) else x
-        tokens = checked_tokens("sequences", self._numbers(given), self.decoder.vocabulary, 1)
-        return {**x, "sequences": tokens} if isinstance(x, dict) else tokens, y, sample_weight
+        return checked_tokens("sequences", self._numbers(given), self.decoder.vocabulary, least)
 
     def _numbers(self, sequences):
         if strings(sequences) is None:
@@ -316,3 +317,8 @@ class SequenceGenerator(GeneratingModel):
             `text`, else arrays of integers without the end token; the prompt is a part of it.
         """
         return generated(self.decode(prompts, strategy, max_length, min_length, **options), self.text)
+
+
+def _with_tokens(x, tokens):
+    """The inputs with these sequences in the place of their own."""
+    return {**x, "sequences": tokens} if isinstance(x, dict) else tokens
