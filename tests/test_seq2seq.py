@@ -149,6 +149,18 @@ def test_learns_and_survives_saving(tmp_path):
     assert lines == [repr(said), repr(said[:2])]
 
 
+@pytest.mark.parametrize("tied, size", [(False, 1.0), (True, 0.5)])
+def test_embeddings_start_at_the_size_that_cells_expect(tied, size):
+    encoder = Encoder(keras_rnnx.GRUCell(16), vocabulary=400, embedding=16)
+    decoder = Decoder(400, keras_rnnx.GRUCell(16), embedding=16, tie_weights=tied)
+    for layer, expected in ((encoder, 1.0), (decoder, size)):
+        layer.build((None, 4))
+        table = array(layer.embed.embeddings)
+        assert abs(table.std() - expected) < 0.05 * expected
+    given = keras.layers.Embedding(400, 16)
+    assert Decoder(400, keras_rnnx.GRUCell(16), embedding=given).embed is given
+
+
 def test_scheduled_sampling(rng):
     model = built(model_of(scheduled_sampling=0.5, seed=3), rng)
     target = tensor(TARGET[:, :-1], "int32")

@@ -279,17 +279,23 @@ def _below(a):
 def _inverse(below):
     r"""The inverse of 1 + A for A below the diagonal, in products alone, by halves.
 
-    With blocks of a size whose inverses X are known, those of twice the size are \(X - X A_{21} X\), where A_21 is the
-    lower left quarter of each. As stable as forward substitution, unlike powers of A.
+    A diagonal block of 1 + A has the inverse \([[X_1, 0], [-X_2 A_{21} X_1, X_2]]\), where X_1 and X_2 are those of
+    its halves. As stable as forward substitution, unlike powers of A.
     """
     length = below.shape[-1]
-    step = ops.arange(length)
-    found = ops.cast(step[:, None] == step[None, :], below.dtype) + ops.zeros_like(below)
-    size = 1
-    while size < length:
-        block, odd = step // (2 * size), step // size % 2 == 1
-        quarter = (block[:, None] == block[None, :]) & odd[:, None] & ops.logical_not(odd[None, :])
-        part = ops.where(quarter, below, ops.zeros_like(below))
-        found = found - (part if size == 1 else product(found, product(part, found)))
+    whole = 1 << (length - 1).bit_length()
+    lead, rest = tuple(ops.shape(below)[:-2]), whole - length
+    below = ops.pad(below, [(0, 0)] * len(lead) + [(0, rest)] * 2) if rest else below
+    found, size = ops.ones((*lead, whole, 1, 1), below.dtype), 1
+    while size < whole:
+        pairs = whole // (2 * size)
+        lower_left = ops.reshape(below, (*lead, pairs, 2, size, pairs, 2, size))[..., :, 1, :, :, 0, :]
+        own = ops.eye(pairs, dtype=below.dtype)[:, None, :, None]
+        corner = ops.sum(lower_left * own, axis=-2)
+        halves = ops.reshape(found, (*lead, pairs, 2, size, size))
+        first, second = halves[..., 0, :, :], halves[..., 1, :, :]
+        corner = -product(second, product(corner, first))
+        above = ops.concatenate([first, ops.zeros_like(first)], axis=-1)
+        found = ops.concatenate([above, ops.concatenate([corner, second], axis=-1)], axis=-2)
         size *= 2
-    return found
+    return found[..., 0, :length, :length]

@@ -8,7 +8,7 @@ from keras_rnnx.attention.cell import AttentionCell
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
-from keras_rnnx.models.trunk import EMBEDDING, deserialized
+from keras_rnnx.models.trunk import deserialized, embedding_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -25,7 +25,8 @@ class Decoder(keras.layers.Layer):
         vocabulary: int V > 0; the integers are 0..V-1, of which 0 is padding.
         cell: a cell, or a list of cells on top of each other.
         attention: a mechanism of `keras_rnnx.attention`, a list of them, or None: then there is no memory.
-        embedding: int E, its width, or a `keras.layers.Embedding`. Default: 64.
+        embedding: int E, its width, or a `keras.layers.Embedding`. Default: 64. A new one starts with numbers of
+            variance 1, or with tied weights of the standard deviation E^(-1/4).
         attention_units, order, input_feeding: see `AttentionCell`.
         dropout: rate in [0, 1).
         tie_weights: bool, whether W is the transposed embedding, for which a_t must be as wide as E.
@@ -98,9 +99,7 @@ class Decoder(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="recurrent",
         )
-        if not isinstance(embedding, keras.layers.Embedding):
-            width = EMBEDDING if embedding is None else arguments.positive("embedding", embedding)
-            embedding = keras.layers.Embedding(self.vocabulary, width, dtype=self.dtype_policy, name="embedding")
+        embedding = embedding_layer(embedding, self.vocabulary, self.dtype_policy, self.tie_weights)
         if embedding.input_dim != self.vocabulary:
             raise ValueError(
                 f"Expected an Embedding of {self.vocabulary} integers. Received: input_dim={embedding.input_dim}"
