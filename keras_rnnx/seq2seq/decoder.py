@@ -25,8 +25,8 @@ class Decoder(keras.layers.Layer):
         vocabulary: int V > 0; the integers are 0..V-1, of which 0 is padding.
         cell: a cell, or a list of cells on top of each other.
         attention: a mechanism of `keras_rnnx.attention`, a list of them, or None: then there is no memory.
-        embedding: int E, its width, or a `keras.layers.Embedding`. Default: 64. A new one starts with numbers of
-            variance 1, or with tied weights of the standard deviation E^(-1/4).
+        embedding: int E, its width, or a `keras.layers.Embedding`. Default: 64. A new one starts with rows of
+            length 1, or with tied weights with numbers of the size E^(-1/4).
         attention_units, order, input_feeding: see `AttentionCell`.
         dropout: rate in [0, 1).
         tie_weights: bool, whether W is the transposed embedding, for which a_t must be as wide as E.
