@@ -88,7 +88,19 @@ def resumes(output, settings):
     return False
 
 
-def train(model, options, resumed, validation_data, callbacks=(), **data):
+class Judged(keras.callbacks.Callback):
+    """Adds to the logs of an epoch what `measure` says of the model, under the name "measure"."""
+
+    def __init__(self, measure):
+        super().__init__()
+        self.measure = measure
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures the model."""
+        logs["measure"] = self.measure(self.model)
+
+
+def train(model, options, resumed, validation_data, callbacks=(), measure=None, **data):
     """Fits the compiled model, from its last backup on if resumed, and leaves the weights of its best epoch.
 
     Args:
@@ -97,12 +109,14 @@ def train(model, options, resumed, validation_data, callbacks=(), **data):
         resumed: what `resumes` returned.
         validation_data: the tuple of inputs and targets whose loss decides on the best epoch.
         callbacks: more callbacks, called after the backup of an epoch and before its weights are judged.
+        measure: a function of the model that decides in place of that loss: the more, the better.
         **data: further arguments of `fit`: `x`, `y`, `batch_size`, ...
     """
     output, weights = options.output, options.output / "best.weights.h5"
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    best = best_so_far(model, weights, validation_data) if resumed else None
+    best = best_so_far(model, weights, validation_data, measure) if resumed else None
+    judged = {"monitor": "val_loss", "mode": "min"} if measure is None else {"monitor": "measure", "mode": "max"}
     model.fit(
         **data,
         validation_data=validation_data,
@@ -111,18 +125,19 @@ def train(model, options, resumed, validation_data, callbacks=(), **data):
             keras.callbacks.CSVLogger(output / "history.csv", append=resumed),
             keras.callbacks.BackupAndRestore(output / "backup", double_checkpoint=True),
             *callbacks,
+            *([] if measure is None else [Judged(measure)]),
             keras.callbacks.ModelCheckpoint(
-                weights, save_best_only=True, save_weights_only=True, initial_value_threshold=best
+                weights, save_best_only=True, save_weights_only=True, initial_value_threshold=best, **judged
             ),
             keras.callbacks.TensorBoard(output / "logs"),
-            keras.callbacks.EarlyStopping(patience=options.patience, baseline=best),
+            keras.callbacks.EarlyStopping(patience=options.patience, baseline=best, **judged),
         ],
     )
     model.load_weights(weights)
 
 
-def best_so_far(model, weights, validation_data):
-    """Returns the validation loss of the best epoch before a kill; None if none was kept."""
+def best_so_far(model, weights, validation_data, measure=None):
+    """Returns the validation loss, or the measure, of the best epoch before a kill; None if none was kept."""
     if not weights.exists():
         return None
     try:
@@ -130,7 +145,10 @@ def best_so_far(model, weights, validation_data):
     except OSError as error:
         print(f"{weights} was not written to its end, so a later epoch has to replace it: {error}")
         return None
-    return model.evaluate(*validation_data, verbose=0, return_dict=True)["loss"]
+    if measure is not None:
+        return measure(model)
+    x, y = validation_data
+    return model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
 
 
 def read_history(file):
