@@ -19,6 +19,7 @@ import keras
 import libreoffice
 import matplotlib.pyplot as plt
 import numpy as np
+import public_translations
 import splits
 from batches import LengthBatches
 from keras import ops
@@ -33,6 +34,7 @@ EPOCHS, PATIENCE, BATCH_SIZE, SEED, UNITS = 20, 5, 64, 0, 256
 LEARNING_RATE, EMBEDDING, DROPOUT, WORD_DROPOUT, SMOOTHING, AVERAGE = 3e-3, 128, 0.3, 0.1, 0.1, 0.99
 BUCKETS = [(8, 10), (13, 16), (26, 26)]  # words of a sentence, and of its translation with start and end
 LONGEST = BUCKETS[-1][0]
+DATA = "libreoffice"
 FEWEST = 2  # times that a word has to be seen to be known
 SMOKE = {"epochs": 1, "units": 32}
 SMOKE_PAIRS = 400
@@ -152,17 +154,28 @@ def parse_options(arguments=None):
     """Returns the options of the command line."""
     parser = common.parser(__doc__, "translation", epochs=EPOCHS, patience=PATIENCE, batch_size=BATCH_SIZE, seed=SEED)
     parser.add_argument("--units", type=int, default=UNITS, help="of the decoder, and of both directions together")
-    parser.add_argument("--folder", help="where the packages are kept")
+    parser.add_argument("--data", default=DATA, help="or a TFDS set of two languages: ted_hrlr_translate/pt_to_en")
+    parser.add_argument("--folder", help="where the data are kept")
     parser.add_argument("--translate", nargs="+", metavar="TEXT", default=argparse.SUPPRESS, help="use the saved model")
     return common.parse(parser, SMOKE, arguments)
+
+
+def load(options):
+    """Returns the data; exits at once if they are not here and cannot be fetched."""
+    if options.data == DATA:
+        return libreoffice.load(options.folder)
+    try:
+        return public_translations.load(options.data, options.folder)
+    except ConnectionError as error:
+        raise SystemExit(str(error)) from error
 
 
 def main(options):
     """Trains, evaluates, saves and uses a model."""
     keras.utils.set_random_seed(options.seed)
-    settings = {name: getattr(options, name) for name in ("units", "seed", "batch_size", "smoke")}
+    settings = {name: getattr(options, name) for name in ("data", "units", "seed", "batch_size", "smoke")}
     resumed = common.resumes(options.output, settings)
-    data = libreoffice.load(options.folder)
+    data = load(options)
     if options.smoke:
         data = splits.shortened(data, SMOKE_PAIRS)
     baseline = libreoffice.baseline(data)

@@ -25,10 +25,13 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the examples run on the TensorFlow backend", allow_module_level=True)
 
+import tensorflow as tf  # noqa: E402
+
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 sys.path.append(str(EXAMPLES))
 sentiment = importlib.import_module("sentiment")  # puts examples/datasets on the path too
 movie_sentences = importlib.import_module("movie_sentences")
+public_sets = importlib.import_module("public_sets")
 text_classification = importlib.import_module("text_classification")
 Split = text_classification.Split
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if '__name__ == "__main__"' in path.read_text())
@@ -119,9 +122,9 @@ def test_the_set_is_prepared_once_and_without_a_connection(small_package, monkey
 def test_a_public_set_without_its_server_is_an_error_at_once(tmp_path, monkeypatch):
     def unreachable(url, timeout):
         assert timeout <= 10
-        raise text_classification.requests.ConnectionError(url)
+        raise public_sets.requests.ConnectionError(url)
 
-    monkeypatch.setattr(text_classification.requests, "head", unreachable)
+    monkeypatch.setattr(public_sets.requests, "head", unreachable)
     with pytest.raises(ConnectionError, match="'imdb_reviews' is not prepared on this machine"):
         text_classification.load("imdb_reviews", str(tmp_path))
 
@@ -341,7 +344,8 @@ def test_the_public_recordings_are_read_as_the_vowels_are(tmp_path, monkeypatch)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
     with tfds.testing.mock_data(num_examples=30):
         data = speech_commands.load(str(tmp_path))
-        assert speech_commands.builder(str(tmp_path)).info.features["label"].num_classes == len(speech_commands.CLASSES)
+        made = public_sets.builder("speech_commands", str(tmp_path), default="")
+        assert made.info.features["label"].num_classes == len(speech_commands.CLASSES)
     for frames, words in data:
         assert len(frames) == len(words) == 30
         assert all(row.dtype == "float32" and row.shape[1:] == (speech_commands.BANDS,) for row in frames)
@@ -354,11 +358,40 @@ def test_public_recordings_without_their_server_end_the_script_at_once(tmp_path,
 
     def unreachable(url, timeout):
         assert timeout <= 10
-        raise text_classification.requests.ConnectionError(url)
+        raise public_sets.requests.ConnectionError(url)
 
-    monkeypatch.setattr(text_classification.requests, "head", unreachable)
+    monkeypatch.setattr(public_sets.requests, "head", unreachable)
     with pytest.raises(SystemExit, match="'speech_commands' is not prepared(.|\n)*--data japanese_vowels"):
         speech.load(speech.parse_options(["--data", "speech_commands", "--data-dir", str(tmp_path)]))
+
+
+def test_public_translations_are_pairs_of_short_texts(tmp_path, monkeypatch):
+    public_translations = importlib.import_module("public_translations")
+    tfds = public_sets.tfds
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda builder: True)
+
+    def rows(builder, split, **options):
+        texts = [f"olá {split} !", "um", "a b " * 40, "até logo ."], [f"hello {split} !", "one", "c d", "see you ."]
+        return tf.data.Dataset.from_tensor_slices(dict(zip(("pt", "en"), texts, strict=True)))
+
+    with tfds.testing.mock_data(as_dataset_fn=rows):
+        data = public_translations.load("ted_hrlr_translate/pt_to_en", str(tmp_path))
+        assert data.train.sources == ["olá train !", "até logo ."]
+        assert data.test.targets == ["hello test !", "see you ."]
+        with pytest.raises(ValueError, match="two languages"):
+            public_translations.load("imdb_reviews", str(tmp_path))
+
+
+def test_public_translations_without_their_server_end_the_script_at_once(tmp_path, monkeypatch):
+    translation = importlib.import_module("translation")
+
+    def unreachable(url, timeout):
+        raise public_sets.requests.ConnectionError(url)
+
+    monkeypatch.setattr(public_sets.requests, "head", unreachable)
+    options = translation.parse_options(["--data", "ted_hrlr_translate/pt_to_en", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit, match="is not prepared(.|\n)*--data libreoffice"):
+        translation.load(options)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import typing
 import japanese_vowels
 import keras
 import numpy as np
+import public_sets
 import splits
 import tensorflow_datasets as tfds
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from text_classification import prepare_in_process, require_server
 
 NAME = "speech_commands"
 CLASSES = [*"down go left no off on right stop up yes".split(), "silence", "another word"]
@@ -36,18 +36,8 @@ class Recordings(typing.NamedTuple):
 
 def load(data_dir=None):
     """Returns the `splits.Splits` of `Recordings`; `data_dir` is where TFDS keeps its sets."""
-    made = builder(data_dir)
+    made = public_sets.builder(NAME, data_dir, default="japanese_vowels")
     return splits.Splits(*(read(made, split) for split in splits.NAMES))
-
-
-def builder(data_dir=None):
-    """Returns the TFDS builder, prepared; raises ConnectionError if it is not and cannot be."""
-    made = tfds.builder(NAME, data_dir=data_dir, try_gcs=False)
-    if made.is_prepared():
-        return made
-    require_server(NAME, made.url_infos or {}, default="japanese_vowels")
-    prepare_in_process(NAME, made.data_dir_root)
-    return tfds.builder(NAME, data_dir=data_dir, try_gcs=False)
 
 
 def read(made, split):

@@ -1,25 +1,14 @@
-"""Any TFDS text classification set as arrays, without ever waiting for a network that is not there.
+"""Any TFDS text classification set as arrays."""
 
-TFDS waits without end where a public data set has to be fetched and its server cannot be reached.
-Here a set that is not prepared yet is asked for once, with a time limit, and prepared in a process
-of its own, with a time limit too.
-"""
-
-import itertools
-import subprocess
-import sys
 import typing
 
 import movie_sentences
 import numpy as np
-import requests
+import public_sets
 import tensorflow_datasets as tfds
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-CONNECT_SECONDS = 5
-SERVERS_ASKED = 3
-PREPARE_SECONDS = 3600
 TEXT_NAMES = ("text", "sentence", "review", "content")
 LABEL_NAMES = ("label", "polarity")
 
@@ -49,14 +38,12 @@ def load(name, data_dir=None):
     Returns:
         A dict of "train", "validation" and "test" to `Split`, and the list of label names.
     """
-    builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    if isinstance(builder, movie_sentences.MovieSentences):
-        tfds.disable_progress_bar()
-        prepare(builder)
-    elif not builder.is_prepared():
-        require_server(name, builder.url_infos or {})
-        prepare_in_process(name, builder.data_dir_root)
+    if name == movie_sentences.MovieSentences.name:
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+        tfds.disable_progress_bar()
+        public_sets.prepare(builder)
+    else:
+        builder = public_sets.builder(name, data_dir, default=movie_sentences.MovieSentences.name)
     features = builder.info.features
     text_key, label_key = find_key(features, TEXT_NAMES), find_key(features, LABEL_NAMES)
     splits = {
@@ -68,33 +55,6 @@ def load(name, data_dir=None):
     splits = standard({split: known(data, values) for split, data in splits.items()})
     names = getattr(features[label_key], "names", None) or [str(value) for value in values]
     return splits, names
-
-
-def require_server(name, urls, default="movie_sentences"):
-    """Raises ConnectionError, which names the data set `default`, unless one of the first `urls` answers in time."""
-    errors = []
-    for url in itertools.islice(urls, SERVERS_ASKED):
-        try:
-            requests.head(url, timeout=CONNECT_SECONDS)
-            return
-        except requests.RequestException as error:
-            errors.append(f"  {url}: {type(error).__name__}")
-    raise ConnectionError(
-        f"The data set {name!r} is not prepared on this machine, and none of its servers answers:\n"
-        + "\n".join(errors or ["  (the set names no server)"])
-        + f"\nThe default data set, `--data {default}`, needs only a pip registry."
-    )
-
-
-def prepare(builder):
-    """Fetches and prepares the set, unless that is done, without asking for TFDS' own copy."""
-    settings = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(download_config=settings)
-
-
-def prepare_in_process(name, data_dir):
-    """Fetches and prepares the set within `PREPARE_SECONDS`, or raises."""
-    subprocess.run([sys.executable, __file__, name, data_dir], check=True, timeout=PREPARE_SECONDS)
 
 
 def find_key(features, names):
@@ -149,7 +109,3 @@ def standard(splits):
         cut = len(train.texts) * 9 // 10
         splits["train"], splits["validation"] = train.part(slice(cut)), train.part(slice(cut, None))
     return splits
-
-
-if __name__ == "__main__":
-    prepare(tfds.builder(sys.argv[1], data_dir=sys.argv[2], try_gcs=False))
