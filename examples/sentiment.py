@@ -122,7 +122,8 @@ def main(options):
 
     vectorizer = build_vectorizer(splits["train"].texts)
     prepared = {
-        name: (vectorizer(data.texts.astype(str)).numpy(), targets(data, len(names))) for name, data in splits.items()
+        name: (keras.ops.convert_to_numpy(vectorizer(data.texts.astype(str))), targets(data, len(names)))
+        for name, data in splits.items()
     }
     length = prepared["train"][0].shape[1]
     classifier = build_classifier(options.cell, options.units, len(names), length)
