@@ -12,8 +12,15 @@ MODES = {"": 0, "m": -3, "dor": -2, "mix": -1, "phr": -4, "lyd": 1}  # sharps mo
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SIGNS = {"^": 1, "_": -1, "=": 0}
 TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # so many notes in the time of so many others
-NOTE = r"([\^_=]{0,2})([A-Ga-gz])([,']{0,2})(\d{0,2})(/{0,3})(\d?)"
-EVENT = re.compile(rf"(?P<mark>[|-])|(?P<broken>[<>]{{1,2}})|\((?P<tuplet>[2-9])|\[(?:{NOTE})+\]|{NOTE}")
+LENGTH = r"(\d{0,2})(/{0,3})(\d?)"
+NOTE = rf"([\^_=]{{0,2}})([A-Ga-gz])([,']{{0,2}}){LENGTH}"
+CHORD = rf"\[(?:{NOTE})+\](?P<chord>{LENGTH})"
+EVENT = re.compile(rf"(?P<mark>[|-])|(?P<broken>[<>]{{1,2}})|\((?P<tuplet>[2-9])|{CHORD}|{NOTE}")
+
+
+def units(above, slashes, below):
+    """Returns the length that stands behind a note: of "3/2" 1.5, of "/" 0.5, of nothing 1."""
+    return int(above or 1) / (int(below or 0) or 2 ** len(slashes))
 
 
 def fifths(key):
@@ -59,9 +66,8 @@ def read(text, metre, unit, key):
             now += length * (before - 1)
         else:
             sounding = re.findall(NOTE, event[0])
-            above, slashes, below = sounding[0][3:]
-            length = quarters * int(above or 1) / (int(below or 0) or 2 ** len(slashes))
-            length *= dotted * (ratio if left > 0 else 1)
+            chord = re.fullmatch(LENGTH, event["chord"] or "").groups()
+            length = quarters * units(*sounding[0][3:]) * units(*chord) * dotted * (ratio if left > 0 else 1)
             held = {n[2]: n for n in newest} if tied else {}
             newest = []
             for signs, letter, octaves, *_ in sounding:

@@ -49,6 +49,7 @@ def test_lengths_are_in_quarters():
 
 def test_rests_chords_and_ties():
     assert read("z[CE]A") == [(0.5, 0.5, 60), (0.5, 0.5, 64), (1, 0.5, 69)]
+    assert read("[C2E2]/[CE]2") == [(0, 0.5, 60), (0, 0.5, 64), (0.5, 1, 60), (0.5, 1, 64)]
     assert read("zA-A2|") == [(0.5, 1.5, 69)]
     assert read("A-B") == [(0, 0.5, 69), (0.5, 0.5, 71)]
 
