@@ -284,18 +284,18 @@ def _inverse(below):
     """
     length = below.shape[-1]
     whole = 1 << (length - 1).bit_length()
-    lead, rest = tuple(ops.shape(below)[:-2]), whole - length
-    below = ops.pad(below, [(0, 0)] * len(lead) + [(0, rest)] * 2) if rest else below
-    found, size = ops.ones((*lead, whole, 1, 1), below.dtype), 1
+    below = ops.pad(below, [(0, 0)] * (len(below.shape) - 2) + [(0, whole - length)] * 2) if whole > length else below
+    shape, below = ops.shape(below), ops.reshape(below, (-1, whole, whole))  # few axes: converters allow five
+    found, size = ops.ones_like(below)[..., :1, None], 1
     while size < whole:
         pairs = whole // (2 * size)
-        lower_left = ops.reshape(below, (*lead, pairs, 2, size, pairs, 2, size))[..., :, 1, :, :, 0, :]
         own = ops.eye(pairs, dtype=below.dtype)[:, None, :, None]
-        corner = ops.sum(lower_left * own, axis=-2)
-        halves = ops.reshape(found, (*lead, pairs, 2, size, size))
-        first, second = halves[..., 0, :, :], halves[..., 1, :, :]
-        corner = -product(second, product(corner, first))
+        lower = ops.reshape(below, (-1, pairs, 2 * size, whole))[:, :, size:]
+        lower_left = ops.reshape(lower, (-1, pairs, size, pairs, 2 * size))[..., :size]
+        halves = ops.reshape(found, (-1, pairs, 2, size, size))
+        first, second = halves[:, :, 0], halves[:, :, 1]
+        corner = -product(second, product(ops.sum(lower_left * own, axis=3), first))
         above = ops.concatenate([first, ops.zeros_like(first)], axis=-1)
         found = ops.concatenate([above, ops.concatenate([corner, second], axis=-1)], axis=-2)
         size *= 2
-    return found[..., 0, :length, :length]
+    return ops.reshape(found, shape)[..., :length, :length]
