@@ -65,6 +65,22 @@ def parse(made, smoke, arguments=None):
     return options
 
 
+def mend(backup):
+    """Takes back a backup that a kill has cut off between weights and epoch, at which Keras would stop.
+
+    Args:
+        backup: path of the folder of a `BackupAndRestore(double_checkpoint=True)`.
+    """
+    weights, epoch = backup / "latest.weights.h5", backup / "training_metadata.json"
+    if not epoch.exists() or epoch.read_text():
+        return
+    if all(pathlib.Path(f"{file}.bkp").exists() for file in (weights, epoch)):
+        for file in (weights, epoch):
+            shutil.copy(f"{file}.bkp", file)
+    else:
+        shutil.rmtree(backup)
+
+
 def resumes(output, settings):
     """Prepares the folder `output`; returns whether it holds an unfinished run to continue.
 
@@ -73,6 +89,7 @@ def resumes(output, settings):
         settings: dict of the options that an unfinished run can be continued with, and only with them.
     """
     file = output / "settings.json"
+    mend(output / "backup")
     if (output / "backup").exists():
         started = json.loads(file.read_text())
         if started != settings:

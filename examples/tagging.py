@@ -2,7 +2,7 @@
 Title: The part of speech of every word, by a tagger that reads from both sides
 Description: Is a word a noun, a verb or one of ten other parts of speech? Trains on the Brown corpus, where words that
     are not known are read by their endings, and compares with the most frequent tag of each word.
-Expected: 0.977 of the test words right (most frequent tag: 0.942) within 12 minutes on 2 cores.
+Expected: 0.978 of the test words right (most frequent tag: 0.942) in 7 minutes on 2 cores.
 
     python examples/tagging.py               # trains; after a kill the same line continues
     python examples/tagging.py --tag "They refuse to permit us to obtain the refuse permit."
