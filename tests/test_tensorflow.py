@@ -1,4 +1,4 @@
-"""TensorFlow alone: eager = graph = XLA, varying lengths, tapes around compiled calls, strategies, TFLite."""
+"""TensorFlow alone: eager = graph = XLA, varying lengths, tapes around compiled calls, strategies."""
 
 import subprocess
 import sys
@@ -182,31 +182,6 @@ def test_a_second_order_gradient_says_that_there_is_none(rng):
         slope = tf.reduce_sum(inner.gradient(loss, x) ** 2)
     with pytest.raises(NotImplementedError, match="second-order"):
         outer.gradient(slope, x)
-
-
-@pytest.mark.parametrize("name", ["lstm", "gru-before"])
-def test_tflite(name, rng):
-    """A plain loop converts to TFLite's own operations, without TensorFlow's among them, and agrees."""
-    layer = BY_NAME[name].built(rng, D, H, dtype="float32", return_sequences=True)
-    inputs = keras.Input(batch_shape=(1, T, D))
-    model = keras.Model(inputs, layer(inputs))
-    with keras_rnnx.plain_loops():
-        content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    interpreter = tf.lite.Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    x = np.float32(rng.normal(size=(1, T, D)))
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
-    interpreter.invoke()
-    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(found, array(layer(x)), **SINGLE)
-
-
-def test_export_runs_as_a_saved_model(tmp_path, rng):
-    model = keras.Sequential([keras.Input((None, D)), keras_rnnx.LSTM(H), keras.layers.Dense(1)])
-    x = np.float32(rng.normal(size=(B, T, D)))
-    model.export(tmp_path / "model", verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    np.testing.assert_allclose(array(loaded.serve(x)), array(model(x)), **SINGLE)
 
 
 # ---- what is set for a whole process ----
