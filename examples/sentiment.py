@@ -109,6 +109,11 @@ def parse_options(arguments=None):
 def main(options):
     output = options.output
     keras.utils.set_random_seed(options.seed)
+    if keras.backend.backend() != "tensorflow":
+        raise SystemExit(
+            "Expected KERAS_BACKEND=tensorflow, as the model that is saved takes strings; keras_rnnx.models.Text is for "
+            f"all backends. Received: {keras.backend.backend()}"
+        )
     fixed = ("cell", "units", "batch_size", "seed", "data", "smoke")
     resumed = resumes(output, {name: getattr(options, name) for name in fixed})
 
