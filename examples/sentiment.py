@@ -111,7 +111,7 @@ def main(options):
     keras.utils.set_random_seed(options.seed)
     if keras.backend.backend() != "tensorflow":
         raise SystemExit(
-            "Expected KERAS_BACKEND=tensorflow, as the model that is saved takes strings; keras_rnnx.models.Text is for "
+            "Expected KERAS_BACKEND=tensorflow, as the saved model takes strings; keras_rnnx.models.Text is for "
             f"all backends. Received: {keras.backend.backend()}"
         )
     fixed = ("cell", "units", "batch_size", "seed", "data", "smoke")
