@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "examples" / "benchmarks"))
+endurance = importlib.import_module("endurance")
 registry = importlib.import_module("registry")
 run = importlib.import_module("run")
 summary = importlib.import_module("summary")
@@ -189,3 +190,19 @@ def test_record_is_read_back(tmp_path, capsys, monkeypatch):
     run.main()
     printed = capsys.readouterr().out
     assert "### LSTM: train step" in printed and "| 2.00 | reached |" in printed
+
+
+# ---- many calls ----
+
+
+def test_calls_from_threads_and_of_varying_length(capsys):
+    endurance.main(["--concurrent", "48", "--varying", "10"])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("48 calls from 16 threads give what one thread gives")
+    assert [line.split(":")[0] for line in lines] == [f"{n} calls" for n in range(1, 11)]
+
+
+def test_a_thread_that_gets_another_result_fails_the_run():
+    numbers = iter(range(1000))
+    with pytest.raises(AssertionError):
+        endurance.concurrent_calls(lambda x: np.float32(next(numbers)), 32)
