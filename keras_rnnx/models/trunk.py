@@ -44,7 +44,7 @@ def embedding_layer(given, vocabulary, dtype, tied=False):
 
     The rows of a new one start with the length 1. With larger ones a model learns faster what is frequent, and makes
     noise of what is rare. A table that makes the logits as well, `tied`, learns far faster from numbers of the size
-    E^(-1/4), halfway to the variance 1 of what a cell is started for.
+    E^(-1/4): between E^(-1/2), which gives logits of variance 1, and the 1 for which the kernel of a cell is started.
     """
     if isinstance(given, keras.layers.Embedding):
         return given
