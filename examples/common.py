@@ -124,7 +124,7 @@ def train(model, options, resumed, validation_data, callbacks=(), measure=None, 
         model: a compiled model, whose optimizer may have to be built for the backup to be restored.
         options: with `output`, `epochs` and `patience`.
         resumed: what `resumes` returned.
-        validation_data: the tuple of inputs and targets whose loss decides on the best epoch.
+        validation_data: what decides on the best epoch by its loss: a tuple of inputs and targets, or of a data set.
         callbacks: more callbacks, called after the backup of an epoch and before its weights are judged.
         measure: a function of the model that decides in place of that loss: the more, the better.
         **data: further arguments of `fit`: `x`, `y`, `batch_size`, ...
@@ -164,8 +164,7 @@ def best_so_far(model, weights, validation_data, measure=None):
         return None
     if measure is not None:
         return measure(model)
-    x, y = validation_data
-    return model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    return model.evaluate(*validation_data, verbose=0, return_dict=True)["loss"]
 
 
 def read_history(file):

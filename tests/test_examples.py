@@ -265,6 +265,21 @@ def test_a_kill_while_the_epoch_is_written_costs_that_epoch_alone(earlier, tmp_p
     assert history.epoch == ([1, 2] if earlier else [0, 1, 2])
 
 
+def test_the_best_epoch_before_a_kill_is_known_by_loss_or_measure(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, y, weights = np.ones((4, 2)), np.ones((4, 1)), tmp_path / "best.weights.h5"
+    assert common.best_so_far(model, weights, (x, y)) is None
+    model.save_weights(weights)
+    loss = model.evaluate(x, y, verbose=0)
+    assert common.best_so_far(model, weights, (x, y)) == pytest.approx(loss)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    assert common.best_so_far(model, weights, (dataset,)) == pytest.approx(loss)
+    assert common.best_so_far(model, weights, (x, y), lambda model: 0.25) == 0.25
+    weights.write_text("cut off")
+    assert common.best_so_far(model, weights, (x, y)) is None
+
+
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
 
