@@ -22,6 +22,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import scores
+import splits
 from keras.utils import pad_sequences
 
 import keras_rnnx
@@ -181,8 +182,7 @@ def main(options):
     resumed = common.resumes(output, {name: getattr(options, name) for name in fixed})
     data = bach.load(options.folder)
     if options.smoke:
-        few = (bach.Chorales(*(column[:SMOKE_CHORALES] for column in part)) for part in data[:2])
-        data = type(data)(*few, data.test)
+        data = splits.shortened(data, SMOKE_CHORALES)._replace(test=data.test)
     baselines = {voice: bach.baseline(data, voice) for voice in ORDER}
 
     x, y = prepare(data.train)

@@ -105,16 +105,12 @@ def resumes(output, settings):
     return False
 
 
-class Judged(keras.callbacks.Callback):
-    """Adds to the logs of an epoch what `measure` says of the model, under the name "measure"."""
-
-    def __init__(self, measure):
-        super().__init__()
-        self.measure = measure
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Measures the model."""
-        logs["measure"] = self.measure(self.model)
+def loaded(load, *arguments):
+    """Returns what `load` returns; exits with its message where data are not here and cannot be fetched."""
+    try:
+        return load(*arguments)
+    except ConnectionError as error:
+        raise SystemExit(str(error)) from error
 
 
 def train(model, options, resumed, validation_data, callbacks=(), measure=None, **data):
@@ -133,7 +129,10 @@ def train(model, options, resumed, validation_data, callbacks=(), measure=None, 
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     best = best_so_far(model, weights, validation_data, measure) if resumed else None
-    judged = {"monitor": "val_loss", "mode": "min"} if measure is None else {"monitor": "measure", "mode": "max"}
+    judged, measuring = {"monitor": "val_loss", "mode": "min"}, []
+    if measure is not None:
+        judged = {"monitor": "measure", "mode": "max"}
+        measuring = [keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(measure=measure(model)))]
     model.fit(
         **data,
         validation_data=validation_data,
@@ -142,7 +141,7 @@ def train(model, options, resumed, validation_data, callbacks=(), measure=None, 
             keras.callbacks.CSVLogger(output / "history.csv", append=resumed),
             keras.callbacks.BackupAndRestore(output / "backup", double_checkpoint=True),
             *callbacks,
-            *([] if measure is None else [Judged(measure)]),
+            *measuring,
             keras.callbacks.ModelCheckpoint(
                 weights, save_best_only=True, save_weights_only=True, initial_value_threshold=best, **judged
             ),

@@ -117,18 +117,14 @@ def main(options):
     fixed = ("cell", "units", "batch_size", "seed", "data", "smoke")
     resumed = resumes(output, {name: getattr(options, name) for name in fixed})
 
-    try:
-        splits, names = text_classification.load(options.data, options.data_dir)
-    except ConnectionError as error:
-        raise SystemExit(str(error)) from error
+    splits, names = common.loaded(text_classification.load, options.data, options.data_dir)
     if options.smoke:
         splits = {name: data.part(slice(SMOKE_TEXTS)) for name, data in splits.items()}
     baseline = text_classification.bag_of_words_accuracy(splits)
 
     vectorizer = build_vectorizer(splits["train"].texts)
     prepared = {
-        name: (keras.ops.convert_to_numpy(vectorizer(data.texts.astype(str))), targets(data, len(names)))
-        for name, data in splits.items()
+        name: (vectorizer(data.texts.astype(str)).numpy(), targets(data, len(names))) for name, data in splits.items()
     }
     length = prepared["train"][0].shape[1]
     classifier = build_classifier(options.cell, options.units, len(names), length)

@@ -50,10 +50,7 @@ def parse_options(arguments=None):
 def load(options):
     """Returns the module of the data, and the data; exits at once if they are not here and cannot be fetched."""
     module = importlib.import_module(options.data)
-    try:
-        return module, module.load(options.data_dir)
-    except ConnectionError as error:
-        raise SystemExit(str(error)) from error
+    return module, common.loaded(module.load, options.data_dir)
 
 
 def padded(frames):

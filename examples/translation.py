@@ -164,10 +164,7 @@ def load(options):
     """Returns the data; exits at once if they are not here and cannot be fetched."""
     if options.data == DATA:
         return libreoffice.load(options.folder)
-    try:
-        return public_translations.load(options.data, options.folder)
-    except ConnectionError as error:
-        raise SystemExit(str(error)) from error
+    return common.loaded(public_translations.load, options.data, options.folder)
 
 
 def main(options):

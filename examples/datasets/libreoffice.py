@@ -74,9 +74,14 @@ def pairs(english, french):
     return [(text, min(others, key=lambda other: (-others[other], other))) for text, others in sorted(counts.items())]
 
 
+def is_short(text):
+    """Returns whether a text has `SHORTEST` to `LONGEST` words or signs."""
+    return SHORTEST <= len(re.findall(TOKEN, text)) <= LONGEST
+
+
 def is_short_prose(text):
-    """Returns whether a text has `SHORTEST` to `LONGEST` words or signs, and none that belongs to code."""
-    return SHORTEST <= len(re.findall(TOKEN, text)) <= LONGEST and re.fullmatch(PROSE, text) is not None
+    """Returns whether a text is short, and has no sign that belongs to code."""
+    return is_short(text) and re.fullmatch(PROSE, text) is not None
 
 
 def split(found):

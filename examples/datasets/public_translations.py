@@ -4,7 +4,6 @@ Left are pairs of as few words and signs as those of `libreoffice`, of the train
 """
 
 import itertools
-import re
 
 import libreoffice
 import public_sets
@@ -31,9 +30,5 @@ def load(name, data_dir=None):
 def _read(made, split, source, target):
     rows = tfds.as_numpy(made.as_dataset(split=split))
     pairs = ((row[source].decode(), row[target].decode()) for row in rows)
-    short = (pair for pair in pairs if all(map(_is_short, pair)))
+    short = (pair for pair in pairs if all(map(libreoffice.is_short, pair)))
     return libreoffice.Pairs(*map(list, zip(*itertools.islice(short, MOST), strict=True)))
-
-
-def _is_short(text):
-    return libreoffice.SHORTEST <= len(re.findall(libreoffice.TOKEN, text)) <= libreoffice.LONGEST

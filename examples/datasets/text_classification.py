@@ -38,7 +38,7 @@ def load(name, data_dir=None):
     Returns:
         A dict of "train", "validation" and "test" to `Split`, and the list of label names.
     """
-    if name == movie_sentences.MovieSentences.name:
+    if name.partition(":")[0] == movie_sentences.MovieSentences.name:  # a version may follow
         builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
         tfds.disable_progress_bar()
         public_sets.prepare(builder)
