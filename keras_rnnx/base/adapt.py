@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx.base.interface import AbstractCell, Result, as_shape
+from keras_rnnx.base.scopes import values
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
 
@@ -260,9 +261,9 @@ class KerasCell(AbstractCell):
 
     def values(self):
         """The variables that a step reads: those with a gradient, trained or not, and the integers."""
-        fixed = [ops.cast(v, v.dtype) for v in self.cell.non_trainable_variables]
+        fixed = values(self.cell.non_trainable_variables)
         vectors = {
-            "trainable": [ops.cast(v, v.dtype) for v in self.cell.trainable_variables],
+            "trainable": values(self.cell.trainable_variables),
             "fixed": [v for v in fixed if _is_float(v)],
         }
         return vectors, [v for v in fixed if not _is_float(v)]

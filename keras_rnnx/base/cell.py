@@ -109,7 +109,7 @@ class Cell(ProjectingCell):
         self._vectors = {}  # name -> weight
         self._tried = None  # `read_by_step`
         step = functools.partial(reading.engine_step, self)
-        self.engine = Engine(step)
+        self.engine = Engine(step, functools.partial(reading.engine_inputs, self))
 
     def _checked_zoneout(self, zoneout):
         given = list(zoneout) if isinstance(zoneout, (list, tuple)) else [zoneout] * len(self.states)
@@ -234,6 +234,10 @@ class Cell(ProjectingCell):
         functions = [self.activation if name in candidates else self.recurrent_activation for name in gates.names]
         return tuple(activated(function, gate) for function, gate in zip(functions, gates, strict=True))
 
+    def is_late(self, how):
+        """Whether the inputs of a `Reading` are projected segment by segment: see `Walk.late`."""
+        return how.memory[0] == "remat" and not self.measures
+
     def readout(self, h):
         """The output made from the first state, for all steps at once. Default: the state itself."""
         return h
@@ -246,7 +250,7 @@ class Cell(ProjectingCell):
 
     @property
     def read_by_step(self):
-        """The names of `inputs`, and `asked`."""
+        """The names of `inputs`, `asked`, and the variables that `inputs` reads."""
         if self._tried is None:
             self.check()
         return self._tried

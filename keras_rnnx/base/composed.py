@@ -18,6 +18,7 @@ from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.interface import AbstractCell, Reading
 from keras_rnnx.base.parts import CellPart, KerasPart, Part
 from keras_rnnx.base.projecting import known_features
+from keras_rnnx.base.scopes import Given, Noting, values
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
 
@@ -215,9 +216,11 @@ class ComposedCell(AbstractCell):
         if any(self.whole.outputs):
             how.unprobed(self, "one of whose Keras cells has an output of its own")
         steps, batch = ops.shape(x)[:2]
-        made = self.whole.inputs(x, how)
+        late = self.is_late(how)
+        made = {"raw": x} if late else self.whole.inputs(x, how)
         flow = {
             "x": {**made, "delta": how.intervals(x, self.state_dtype)} if self.timed else made,
+            "inputs": values(self.read_by_inputs) if late else [],
             "state": [ops.cast(s, self.state_dtype) for s in state],
             "weights": self.whole.weights(),
             "vectors": self.whole.vectors(how),
@@ -229,6 +232,18 @@ class ComposedCell(AbstractCell):
         walk = reading.walk_of(self, how, self.path(how))
         made = self._engine(how.training).run(flow, data, walk)
         return reading.result_of(self, flow, made["emit"], made["final"], how)
+
+    def is_late(self, how):
+        """As `Cell.is_late`; what a part draws, it draws for all its inputs."""
+        return how.memory[0] == "remat" and not self.measures and not (how.training and self.draws)
+
+    @functools.cached_property
+    def read_by_inputs(self):
+        """The variables that are read to project the inputs."""
+        read = {}
+        with Noting(read):
+            self.whole.inputs(ops.zeros((2, self.features), self.compute_dtype))
+        return list(read.values())
 
     def call(self, inputs, states, training=False, deltas=None):
         """Keras' cell protocol: one step of (B, D) inputs; returns the output and the list of new states.
@@ -256,12 +271,19 @@ class ComposedCell(AbstractCell):
         new = self.whole.advance(training, x, multiply, self.whole.vectors(how), drawn, states)
         return ops.cast(self.readout(new[0]), self.compute_dtype), new
 
+    def _engine_inputs(self, given, x, lanes):
+        del lanes  # cells made of cells walk alone
+        rest = {name: a for name, a in x.items() if name != "raw"}
+        with Given(self.read_by_inputs, given):
+            return {**self.whole.inputs(x["raw"]), **rest}
+
     def _part(self, kept):
         return self.whole.parts[kept.part]
 
     def _engine(self, training):
         if training not in self._engines:
-            self._engines[training] = Engine(functools.partial(self.whole.step, training))
+            step = functools.partial(self.whole.step, training)
+            self._engines[training] = Engine(step, self._engine_inputs)
         return self._engines[training]
 
 

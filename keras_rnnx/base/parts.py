@@ -9,9 +9,11 @@ from keras import ops, tree
 
 from keras_rnnx.base import reading
 from keras_rnnx.base.projecting import FED
+from keras_rnnx.base.scopes import Given, Noting, values
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
-from keras_rnnx.engine.sequential import Walk, transition
+from keras_rnnx.engine.segment import transition
+from keras_rnnx.engine.sequential import Walk
 
 
 class Part:
@@ -157,7 +159,7 @@ class CellPart(Part):
     def plain(self):
         """See `Part`."""
         read = {}
-        with _Noting(read):
+        with Noting(read):
             self.cell.readout(ops.zeros((1, self.sizes[0]), self.cell.state_dtype))
         return not read
 
@@ -186,7 +188,7 @@ class CellPart(Part):
                     )
             return _zeros(x, weight, count)
 
-        with _multiplying(self.cell, note), _Noting(read):
+        with _multiplying(self.cell, note), Noting(read):
             self.cell.inputs(whole)
         self._multiplied, self._read = multiplied, list(read.values())
         self._whole = set(multiplied) - parts if self.joined else set()
@@ -234,7 +236,7 @@ class CellPart(Part):
             made = zip(next(shares), multiply(f"inputs:{weight.name}", left, count), strict=True)
             return [ops.cast(share + a, x.dtype) for share, a in made]
 
-        with _multiplying(self.cell, product), _Given(self._found()[1], vectors["inputs"]):
+        with _multiplying(self.cell, product), Given(self._found()[1], vectors["inputs"]):
             return {"inputs": list(self.cell.inputs(whole).values())}
 
     def weights(self):
@@ -255,7 +257,7 @@ class CellPart(Part):
         del how
         vectors = {"step": self.cell.values_of_vectors()}
         if self.fed:
-            vectors["inputs"] = [ops.cast(v, v.dtype) for v in self._found()[1]]  # convert_to_tensor keeps a variable
+            vectors["inputs"] = values(self._found()[1])
         return vectors
 
     def drawn(self, how, steps, batch):
@@ -291,9 +293,8 @@ class KerasPart(Part):
         """Whether the output is not the first state; known when the cell is built."""
         cell = self.cell.cell
         x = ops.zeros((1, self.cell.features), self.cell.compute_dtype)
-        variables = [cell.trainable_variables, cell.non_trainable_variables]
-        values = [[ops.cast(v, v.dtype) for v in each] for each in variables]
-        (output, new), _ = cell.stateless_call(*values, x, self.cell.get_initial_state(1))
+        variables = [values(cell.trainable_variables), values(cell.non_trainable_variables)]
+        (output, new), _ = cell.stateless_call(*variables, x, self.cell.get_initial_state(1))
         return output is not tree.flatten(new)[0]
 
     @property
@@ -379,32 +380,3 @@ def _multiplying(cell, multiply):
         yield
     finally:
         FED.reset(before)
-
-
-class _Noting(keras.StatelessScope):
-    """A scope that notes which variables are read."""
-
-    def __init__(self, read):
-        super().__init__()
-        self.read = read
-
-    def get_current_value(self, variable):
-        """Notes the variable, which has its own value."""
-        self.read[id(variable)] = variable
-
-
-class _Given(keras.StatelessScope):
-    """A scope in which variables have given values, and no other is read."""
-
-    def __init__(self, variables, values):
-        super().__init__()
-        self.given = {id(variable): value for variable, value in zip(variables, values, strict=True)}
-
-    def get_current_value(self, variable):
-        """The given value."""
-        if id(variable) not in self.given:
-            raise ValueError(
-                "Expected `inputs` to read the same variables at each call. "
-                f"Received: {variable.path!r}, not read before"
-            )
-        return self.given[id(variable)]

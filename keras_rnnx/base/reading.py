@@ -7,21 +7,12 @@ import keras
 from keras import ops
 
 from keras_rnnx.base.interface import Result, as_shape
+from keras_rnnx.base.scopes import Given, Noting, NoVariables, values
 from keras_rnnx.engine import products
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.gates import Gates, Recurrent, normalize, split
-from keras_rnnx.engine.sequential import Walk, transition
-
-
-class NoVariables(keras.StatelessScope):
-    """A scope in which reading a variable is an error: `step` must get its weights from `u`."""
-
-    def get_current_value(self, variable):
-        """Raises, naming the variable."""
-        raise ValueError(
-            f"`step` reads the variable {variable.path!r}. The engine must see every weight that a step uses, or its "
-            "gradient would be lost: declare it (VECTORS, MATRICES, `add_vector` or `add_matrix`) and read it from `u`."
-        )
+from keras_rnnx.engine.segment import transition
+from keras_rnnx.engine.sequential import Walk
 
 
 def _key(name, gates):
@@ -40,6 +31,19 @@ def weights_of_step(cell):
 def engine_step(cell, x, multiply, vectors, *state):
     """`cell.step` between plain arrays."""
     return named_step(cell, cell.read_by_step[0], x, multiply, vectors, state)
+
+
+def engine_inputs(cell, given, x, lanes=False):
+    """`cell.inputs` between plain arrays, for a segment of steps: see `Walk.late`."""
+    if lanes:
+        pair = [
+            engine_inputs(cell, [v[i] for v in given], keras.tree.map_structure(lambda a, i=i: a[:, i], x))
+            for i in range(2)
+        ]
+        return keras.tree.map_structure(lambda *both: ops.stack(both, 1), *pair)
+    rest = {name: a for name, a in x.items() if name != "raw"}
+    with Given(cell.read_by_step[2], given):
+        return {"inputs": list(cell.inputs(x["raw"]).values()), **rest}
 
 
 def named_step(cell, names, x, multiply, vectors, state, integrate=None):
@@ -93,7 +97,9 @@ def tried_step(cell):
         product = products.apply(products.columns(weights[name], cell.recurrent_gates, gates), left, dtype)
         return split(product, count)
 
-    inputs = cell.inputs(ops.zeros((2, *cell.step_shape), cell.compute_dtype))
+    read = {}
+    with Noting(read):
+        inputs = cell.inputs(ops.zeros((2, *cell.step_shape), cell.compute_dtype))
     x = {"inputs": [ops.cast(a, dtype) for a in inputs.values()], "delta": ops.ones((2, 1), dtype)}
     expected = [(2, *as_shape(size)) for size in cell.state_sizes()]
     names, state = tuple(inputs), [ops.zeros(shape, dtype) for shape in expected]
@@ -105,7 +111,7 @@ def tried_step(cell):
             f"Expected `step` of {type(cell).__name__} to return the states {cell.states} of "
             f"shapes {expected} for a batch of 2. Received: shapes {shapes}"
         )
-    return names, tuple(asked)
+    return names, tuple(asked), list(read.values())
 
 
 def interval(deltas, inputs, dtype):
@@ -166,7 +172,7 @@ def read_pair(cells, x, states, ways):
         timed = keras.tree.map_structure(lambda a: ops.flip(a, 0), timed) if way.reverse else timed
         rows = {key: flow[key] for key in ("weights", "vectors")}
         rows = keras.tree.map_structure(lambda w: w[None] if len(w.shape) == 1 else w, rows)
-        rest = {"state": flow["state"], "reset_state": flow["reset_state"], "fixed": data["fixed"]}
+        rest = {**{key: flow[key] for key in ("inputs", "state", "reset_state")}, "fixed": data["fixed"]}
         lanes.append((timed, {**rows, **rest}))
     timed, rest = (
         keras.tree.map_structure(lambda *pair, axis=axis: ops.stack(pair, axis), *parts)
@@ -198,9 +204,11 @@ def alike(cells):
 def _prepared(cell, x, state, how):
     """What the engine takes: `flow` and `data`, see there."""
     steps, batch = ops.shape(x)[:2]
-    inputs = {"inputs": list(cell.inputs_of_sequence(x, how).values())}
+    late = cell.is_late(how)
+    made = {"raw": cell.dropped(x, how)} if late else {"inputs": list(cell.inputs_of_sequence(x, how).values())}
     flow = {
-        "x": {**inputs, "delta": how.intervals(x, cell.state_dtype)} if cell.timed else inputs,
+        "x": {**made, "delta": how.intervals(x, cell.state_dtype)} if cell.timed else made,
+        "inputs": values(cell.read_by_step[2]) if late else [],
         "state": [ops.cast(s, cell.state_dtype) for s in state],
         "weights": weights_of_step(cell),
         "vectors": cell.values_of_vectors(),
@@ -217,6 +225,7 @@ def walk_of(cell, how, path, lanes=False):
     """The engine's `Walk` for a cell and a `Reading`."""
     every = tuple(range(len(cell.states)))
     return how.walk(
+        late=cell.is_late(how),
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
         compiled=path.name == "xla loop",
         zoneout=cell.rates if any(cell.rates) else (),
