@@ -1,11 +1,20 @@
 """Package description of keras-rnnx; tool settings are in pyproject.toml."""
 
+import importlib.util
+import os
+import platform
 import re
+import shutil
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
+NATIVE = "keras_rnnx/native"
+# The instruction sets that the kernels are compiled for, from which they choose where they run.
+X86 = {"plain": [], "avx2": ["-mavx2", "-mfma"], "avx512": ["-march=x86-64-v4"]}
 
 
 def read_version():
@@ -16,6 +25,58 @@ def read_version():
         raise RuntimeError('keras_rnnx/version.py should hold a line __version__ = "X.Y.Z"')
     return match.group(1)
 
+
+def ffi_headers():
+    """The folder of XLA's FFI headers, in jaxlib or TensorFlow, which are not imported; None where there is none."""
+    for package in ("tensorflow", "jaxlib"):
+        spec = importlib.util.find_spec(package)
+        folder = Path(spec.submodule_search_locations[0]) / "include" if spec else None
+        if folder and (folder / "xla" / "ffi" / "api" / "ffi.h").exists():
+            return folder
+    return None
+
+
+def why_no_kernels():
+    """Why the native kernels cannot be compiled here, or None."""
+    if sys.platform not in ("linux", "darwin"):
+        return f"not written for {sys.platform}"
+    if not shutil.which(os.environ.get("CXX", "c++").split()[0]):
+        return "no C++ compiler"
+    return None if ffi_headers() else "no XLA FFI headers, which come with jaxlib or TensorFlow"
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernels once for each instruction set, and links them with the calls from XLA."""
+
+    def get_ext_filename(self, fullname):
+        """One file for every version of Python, as it does not use Python."""
+        return f"{fullname.replace('.', '/')}.so"
+
+    def build_extension(self, ext):
+        """See the class."""
+        x86 = platform.machine() in ("x86_64", "AMD64")
+        common = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-isystem", str(ffi_headers())]
+        made = self.compiler.compile(
+            [f"{NATIVE}/src/ffi.cpp"],
+            output_dir=self.build_temp,
+            macros=[("X86", "1")] if x86 else [],
+            extra_postargs=common,
+        )
+        for name, flags in X86.items() if x86 else [("plain", [])]:
+            made += self.compiler.compile(
+                [f"{NATIVE}/src/kernels.cpp"],
+                output_dir=str(Path(self.build_temp) / name),
+                macros=[("INSTRUCTIONS", name)],
+                extra_postargs=[*common, *flags],
+            )
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.compiler.link_shared_object(made, str(target), target_lang="c++", extra_postargs=["-pthread"])
+
+
+problem = why_no_kernels()
+if problem:
+    print(f"keras_rnnx without its native kernels: {problem}", file=sys.stderr)
 
 EXAMPLES = [
     "tensorflow-datasets>=4.9.10",
@@ -39,6 +100,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["keras_rnnx*"]),
+    package_data={"keras_rnnx.native": ["src/*"]},
+    ext_modules=[] if problem else [Extension("keras_rnnx.native._kernels", [f"{NATIVE}/src/kernels.cpp"])],
+    cmdclass={"build_ext": BuildKernels},
     install_requires=["keras>=3.15", "tensorflow>=2.21"],
     extras_require={
         "jax": ["jax>=0.10"],

@@ -28,6 +28,9 @@ import keras_rnnx
 
 LAYERS = {
     "keras.layers.LSTM": lambda units: keras.layers.LSTM(units, return_sequences=True),
+    "keras.layers.LSTM, last output": lambda units: keras.layers.LSTM(units),
+    "LSTM, last output": lambda units: keras_rnnx.LSTM(units),
+    'LSTM, memory=("remat", 64), last output': lambda units: keras_rnnx.LSTM(units, memory=("remat", 64)),
     "LSTM": lambda units: keras_rnnx.LSTM(units, return_sequences=True),
     'LSTM, memory=("remat", 64)': lambda units: keras_rnnx.LSTM(units, return_sequences=True, memory=("remat", 64)),
     'LSTM, memory=("tbptt", 64)': lambda units: keras_rnnx.LSTM(units, return_sequences=True, memory=("tbptt", 64)),
@@ -81,7 +84,7 @@ def main():
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--one", nargs=2, metavar=("LAYER", "T"), help="measure in this process, and print")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 2048, 4096, 10000, 16384])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--json", type=pathlib.Path)

@@ -227,7 +227,8 @@ def walk_of(cell, how, path, lanes=False):
     return how.walk(
         late=cell.is_late(how),
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
-        compiled=path.name == "xla loop",
+        compiled=path.compiled,
+        kernel=cell.fused()[0] if path.name == "native" and not lanes else None,
         zoneout=cell.rates if any(cell.rates) else (),
         lanes=lanes,
     )
@@ -266,13 +267,8 @@ def draw(cell, data, steps, batch):
 
 
 def obstacles(cell, how):
-    """What a backend's own whole-sequence kernel does not do, among what is asked for: a list of names."""
+    """What a kernel for whole sequences does not do, among what is asked for: a list of names."""
     found = {
-        "masks": how.mask is not None,
-        "resets": how.resets is not None,
-        "all states at every step": how.emit == "states" and len(cell.states) > 1,
-        "recurrent_dropout": how.training and cell.recurrent_dropout,
-        "zoneout": any(cell.rates),
         "normalization": cell.normalization,
         f"recurrent_structure={cell.recurrent_structure!r}": cell.recurrent_structure != "dense",
         f"memory={how.memory!r}": how.memory[0] != "store",
@@ -280,6 +276,16 @@ def obstacles(cell, how):
         "gradients in the states": how.probe,
         f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
     }
+    if backend.NAME == "torch":
+        found |= {
+            "masks": how.mask is not None,
+            "resets": how.resets is not None,
+            "all states at every step": how.emit == "states" and len(cell.states) > 1,
+            "recurrent_dropout": how.training and cell.recurrent_dropout,
+            "zoneout": any(cell.rates),
+        }
+    else:
+        found |= {cell.compute_dtype: cell.compute_dtype not in ("float32", "bfloat16", "float16")}
     return [name for name, asked in found.items() if asked]
 
 

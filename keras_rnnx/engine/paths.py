@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 
 from keras_rnnx.engine.backends import backend
+from keras_rnnx.native import library
 
 _PLAIN = []
 CHUNK = 32  # steps of the linear engine's chunks
@@ -32,8 +33,8 @@ class Path:
     """A way of walking a sequence.
 
     Attributes:
-        name: `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`; of the linear engine
-            also `"xla chunked"` and `"chunked"`.
+        name: `"native"`, `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`; of the linear
+            engine also `"xla chunked"` and `"chunked"`.
         why: why it was chosen, and what a faster one would need.
         form: of the linear engine, see there; else None.
     """
@@ -45,14 +46,15 @@ class Path:
     @property
     def compiled(self):
         """Whether the walk runs as a compiled region."""
-        return self.name.startswith("xla")
+        return self.name.startswith("xla") or self.name == "native"
 
 
 def choose(kernel, obstacles, unroll):
     """The path of one recurrent layer.
 
     Args:
-        kernel: the kind of a backend's own whole-sequence kernel that computes the same equations, or None.
+        kernel: the kind of a whole-sequence kernel, native or the backend's own, that computes the same equations, or
+            None.
         obstacles: what in the layer's configuration or call rules that kernel out: a list of strings.
         unroll: whether the loop is to be written out.
     """
@@ -65,8 +67,20 @@ def choose(kernel, obstacles, unroll):
             return Path("python loop", f"torch's fused kernel does not have {', '.join(obstacles)}")
         return Path("torch fused", f"torch's own {kernel} kernel computes this configuration")
     if backend.compiles() and not _PLAIN:
-        return Path("xla loop", "one compiled loop, weight gradients batched after it")
+        missing = _not_native(kernel, obstacles)
+        if missing is None:
+            return Path("native", f"the native {kernel} kernel computes this configuration")
+        return Path("xla loop", f"one compiled loop, weight gradients batched after it; {missing}")
     return Path("plain loop", "inside plain_loops(): a graph without XLA, for converters")
+
+
+def _not_native(kernel, obstacles):
+    """Why no native kernel walks, or None where one does."""
+    if library.problem() is not None:
+        return f"no native kernel, as {library.problem()}"
+    if kernel not in library.KERNELS:
+        return "no native kernel computes this cell"
+    return f"the native {kernel} kernel does not have {', '.join(obstacles)}" if obstacles else None
 
 
 def choose_linear(steps, unroll, clipped):
@@ -119,4 +133,4 @@ def gains_by_lanes(kernel, unroll):
 
     On an accelerator one loop halves the launches. On a CPU it was measured slower: its batched products are.
     """
-    return backend.device() != "cpu" and choose(kernel, ["lanes"], unroll).name == "xla loop"
+    return backend.device() != "cpu" and choose(kernel, ["lanes"], unroll).compiled

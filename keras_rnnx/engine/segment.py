@@ -122,7 +122,7 @@ def backward(engine, walk, flow, data, slots, saved, demit, carry):
             as_x = [next((i for i, leaf in enumerate(leaves) if leaf is n), None) for n in parts]
             asked[k] = dataclasses.replace(asked[k], as_x=tuple(as_x))
             noise += [n for n, i in zip(parts, as_x, strict=True) if i is None]
-        engine.asked[_kind(walk, data)] = asked  # whole, as another thread may read it
+        engine.asked[kind_of(walk, data)] = asked  # whole, as another thread may read it
         probe = dstate if flow["probe"] else []
         return new_carry, {"x": d["x"], "probe": probe, "products": noise, "lefts": lefts}
 
@@ -173,8 +173,8 @@ def _all_rows(a, lanes):
     return merged(a)
 
 
-def _kind(walk, data):
-    """What decides which left operands are states as they stand: a reset or a dropout mask makes them others."""
+def kind_of(walk, data):
+    """A key of `Engine.asked`: what decides which left operands are states as they stand."""
     return walk, tuple(sorted(data["slots"])), tuple(sorted(data["fixed"]))
 
 
@@ -182,7 +182,7 @@ def weight_gradients(engine, walk, weights, data, saved, rows):
     """One product over all T*B rows for each recurrent product of a step."""
     lefts, cotangents = iter(rows["lefts"]), iter(rows["products"])
     total = tree.map_structure(ops.zeros_like, weights)
-    for ask in engine.asked[_kind(walk, data)]:
+    for ask in engine.asked[kind_of(walk, data)]:
         left = next(lefts) if ask.state is None else saved["before"][ask.state]
         du = [next(cotangents) if i is None else tree.flatten(rows["x"])[i] for i in ask.as_x]
         left, du = (_all_rows(a, walk.lanes) for a in (left, joined(du)))

@@ -27,6 +27,7 @@ from keras_rnnx.engine import segment
 from keras_rnnx.engine.backends import backend, unrolled
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.engine.pieces import in_pieces, merged, padded
+from keras_rnnx.native import walk as native
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Walk:
         reverse: walk from the last step to the first.
         unroll: write the loop out.
         compiled: run as a compiled region.
+        kernel: the name of the native kernel that walks instead of the loop, or None.
         save: store in the forward pass what the gradient needs.
         remat: keep only every k-th state and recompute the others; None keeps all.
         late: whether x holds inputs as they come, of which `Engine.inputs` makes what a step reads, k steps at a time;
@@ -52,6 +54,7 @@ class Walk:
     reverse: bool = False
     unroll: bool = False
     compiled: bool = True
+    kernel: str | None = None
     save: bool = True
     lanes: bool = False
     remat: int | None = None
@@ -113,9 +116,9 @@ class Engine:
     def _function(self, walk):
         if walk not in self._functions:
             compiled = walk.compiled and not walk.unroll
-            primal = backend.Region(functools.partial(_primal, self, walk), compiled)
-            forward = backend.Region(functools.partial(_forward, self, walk), compiled)
-            loop = backend.Region(functools.partial(_backward, self, walk), compiled)
+            ways = (native.forward, native.backward) if walk.kernel else (_forward, _backward)
+            forward, loop = (backend.Region(functools.partial(way, self, walk), compiled) for way in ways)
+            primal = backend.Region(functools.partial(_primal, ways[0], self, walk), compiled)
             backward = functools.partial(_gradients, self, walk, loop)
             self._functions[walk] = backend.custom_vjp(primal, forward, backward, save=walk.save)
         return self._functions[walk]
@@ -152,8 +155,8 @@ def _made(engine, walk, values, x):
 # ---- forward ----
 
 
-def _primal(engine, walk, flow, data):
-    return _forward(engine, walk, flow, data, save=False)[0]
+def _primal(forward, engine, walk, flow, data):
+    return forward(engine, walk, flow, data, save=False)[0]
 
 
 def _forward(engine, walk, flow, data, save=True):
@@ -179,7 +182,8 @@ def _gradients(engine, walk, loop, args, saved, cotangents):
     made = loop(args, saved, cotangents)
     if not walk.remat:
         flow, data = args
-        made["weights"] = segment.weight_gradients(engine, walk, flow["weights"], data, saved, made.pop("rows"))
+        rows = {"x": made["x"], **made.pop("rows")}
+        made["weights"] = segment.weight_gradients(engine, walk, flow["weights"], data, saved, rows)
     return (made,)
 
 
@@ -190,6 +194,7 @@ def _backward(engine, walk, args, saved, cotangents):
     carry = {**sums, "state": list(cotangents["final"])}
     if not walk.remat:
         carry, slotted, rows = segment.backward(engine, walk, flow, data, slots, saved, cotangents["emit"], carry)
+        rows = {name: rows[name] for name in ("lefts", "products")}
         return {**_like({**carry, "inputs": []}, flow), **slotted, "rows": rows}
 
     def one(carry, part):

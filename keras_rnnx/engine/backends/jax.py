@@ -109,3 +109,18 @@ def now():
 def known(tensor):
     """The values of an array as a NumPy array where they are known now, else None."""
     return None if isinstance(tensor, jax.core.Tracer) else np.asarray(tensor)
+
+
+def register(library):
+    """See `engine.backends`."""
+    for name in ("rnnx_forward", "rnnx_backward"):
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    return True
+
+
+def foreign(name, arguments, results, attributes):
+    """See `engine.backends`."""
+    shape = arguments[0].shape
+    made = [jax.ShapeDtypeStruct([shape[axis] for axis in axes], jnp.float32) for axes in results]
+    attributes = {key: np.int64(value) if isinstance(value, int) else value for key, value in attributes.items()}
+    return jax.ffi.ffi_call(name, made)(*arguments, **attributes)

@@ -1,0 +1,65 @@
+"""The compiled library: what is in it, and whether it can be called here."""
+
+import ctypes
+import dataclasses
+import functools
+import os
+import pathlib
+
+from keras_rnnx.engine.backends import backend
+
+FILE = pathlib.Path(__file__).parent / "_kernels.so"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """What the engine has to know of a cell in the library: see `src/cells.h`.
+
+    Attributes:
+        number: its place among the cells.
+        arrays: the number of arrays from the inputs.
+        shared: for each part of the recurrent product, the array whose cotangent is also its own, or None.
+        states: the number of states.
+        before: the old states that the way back needs.
+        kept: the number of values that it needs besides.
+        vectors: the names of the vectors of weights.
+    """
+
+    number: int
+    arrays: int
+    shared: tuple
+    states: int
+    before: tuple
+    kept: int
+    vectors: tuple = ()
+
+
+KERNELS = {
+    "rnn_tanh": Kernel(0, 1, (0,), 1, (), 1),
+    "rnn_relu": Kernel(1, 1, (0,), 1, (), 1),
+    "lstm": Kernel(2, 4, (0, 1, 2, 3), 2, (1,), 4),
+    "gru": Kernel(3, 3, (0, 1, None), 1, (0,), 4),
+}
+
+
+@functools.cache
+def problem():
+    """Why the library cannot be called in this process, or None where it can."""
+    if os.environ.get("KERAS_RNNX_NATIVE") == "0":
+        return "KERAS_RNNX_NATIVE=0 turns them off"
+    if not hasattr(backend, "register"):
+        return f"{backend.NAME} does not call them"
+    if backend.device() != "cpu":
+        return f"they are for a cpu, and this is a {backend.device()}"
+    if not FILE.exists():
+        return "none were compiled when keras_rnnx was installed"
+    if not backend.register(ctypes.CDLL(str(FILE))):
+        return f"this version of {backend.NAME} has another FFI than they were compiled for; install keras_rnnx again"
+    return None
+
+
+def instructions():
+    """The instruction set that the kernels use on this machine."""
+    library = ctypes.CDLL(str(FILE))
+    library.rnnx_instructions.restype = ctypes.c_char_p
+    return library.rnnx_instructions().decode()
