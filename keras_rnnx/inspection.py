@@ -125,7 +125,7 @@ def _report(layer, input_shape, mask, training):
     )
     path = layer.cell.path(how, None if input_shape is None else input_shape[1])
     why = path.why
-    if path.name == "xla loop" and input_shape is not None and input_shape[1] is None:
+    if path.name in ("xla loop", "native") and input_shape is not None and input_shape[1] is None:
         why += "; T varies: padded to one of four lengths an octave, one program each"
     return Report(_name(layer), type(layer.cell).__name__, path.name, backend.device(), why)
 

@@ -6,12 +6,14 @@ import pytest
 from cases import BACKEND, array
 
 import keras_rnnx
+from keras_rnnx.native import library
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
 B, T, D, H = 2, 5, 3, 4
 LOOP = {"tensorflow": "xla loop", "jax": "xla loop", "torch": "python loop"}[BACKEND]
-FUSED = "torch fused" if BACKEND == "torch" else LOOP
+NATIVE = "native" if library.problem() is None else LOOP
+FUSED = "torch fused" if BACKEND == "torch" else NATIVE
 
 
 def model():
@@ -27,7 +29,7 @@ def model():
 def test_every_recurrent_layer_of_a_model():
     reports = keras_rnnx.explain(model())
     assert [r.cell for r in reports] == ["GRUCell", "GRUCell", "GRUCell", "GRUCell", "LSTMCell", "LSTMCell", "LSTMCell"]
-    assert [r.path for r in reports] == [LOOP, LOOP, FUSED, FUSED, FUSED, "keras", "unrolled"]
+    assert [r.path for r in reports] == [NATIVE, NATIVE, FUSED, FUSED, FUSED, "keras", "unrolled"]
     assert all(r.why and r.device in ("cpu", "gpu", "tpu") for r in reports)
     table = str(reports)
     assert table.splitlines()[0].split() == ["layer", "cell", "path", "device", "why"]
@@ -37,9 +39,28 @@ def test_every_recurrent_layer_of_a_model():
 def test_mask_training_and_length_matter():
     layer = keras_rnnx.LSTM(H, recurrent_dropout=0.2)
     paths = [keras_rnnx.explain(layer, mask=m, training=t)[0].path for m in (False, True) for t in (False, True)]
-    assert paths == [FUSED, LOOP, LOOP, LOOP]
+    assert paths == [FUSED, NATIVE, NATIVE, NATIVE]
     known, unknown = (keras_rnnx.explain(layer, (B, n, D))[0].why for n in (T, None))
     assert (known != unknown) == (BACKEND != "torch")
+
+
+@pytest.mark.parametrize("name", ["step", "activate", "inputs"])
+def test_a_subclass_with_other_equations_has_no_kernel(name, rng):
+    """A kernel computes the equations of the class that names it."""
+
+    def double(self, *args):
+        made = getattr(keras_rnnx.VanillaRNNCell, name)(self, *args)
+        return (
+            {k: 2 * a for k, a in made.items()} if name == "inputs" else keras.tree.map_structure(lambda a: 2 * a, made)
+        )
+
+    cell = type("Doubled", (keras_rnnx.VanillaRNNCell,), {name: double})(H)
+    layer, plain = keras_rnnx.RNN(cell), keras_rnnx.VanillaRNN(H)
+    x = np.float32(rng.normal(size=(B, T, D)))
+    assert keras_rnnx.explain(layer)[0].path == LOOP and keras_rnnx.explain(plain)[0].path == FUSED
+    layer.build(x.shape), plain.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    assert (np.abs(array(layer(x)) - array(plain(x))).max() > 1e-3) == (name != "activate")
 
 
 def test_nothing_to_explain():

@@ -308,7 +308,7 @@ class KerasCell(AbstractCell):
             data["slots"]["ids"] = ids
         count = len(flow["state"])
         emit = {"last": (), "outputs": (0,), "states": tuple(range(count))}[how.emit]
-        walk = how.walk(emit=emit, compiled=self.path(how).name == "xla loop")
+        walk = how.walk(emit=emit, compiled=self.path(how).compiled)
         made = self._engine(how.training, constants, x).run(flow, data, walk)
         return Result(
             output=made["final"][0],

@@ -14,6 +14,9 @@ from keras_rnnx.engine.sequential import Engine
 
 NORMALIZATIONS = (None, "layer", "rms")
 
+# What a kernel for whole sequences computes too.
+EQUATIONS = ("step", "activate", "inputs", "inputs_of_sequence", "project", "product", "with_bias", "times")
+
 
 class Cell(ProjectingCell):
     r"""One step of a recurrence, written as equations; everything else is inherited.
@@ -306,13 +309,20 @@ class Cell(ProjectingCell):
         return None
 
     def fused(self):
-        """The backend's own kernel that computes the same equations: (kind, what in the configuration it lacks)."""
+        """A kernel for whole sequences that computes the same equations: (kind, what in the configuration it lacks)."""
         return None, []
+
+    def whole_sequence(self):
+        """What `fused` says, unless a subclass of the class that says it has other equations: then none."""
+        classes = type(self).__mro__
+        owner = next(i for i, cls in enumerate(classes) if "fused" in vars(cls))
+        other = any(name in vars(cls) for cls in classes[:owner] for name in EQUATIONS)
+        return (None, []) if other else self.fused()
 
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading`."""
         del steps
-        kind, missing = self.fused()
+        kind, missing = self.whole_sequence()
         return paths.choose(kind, [*missing, *reading.obstacles(self, how)], how.unroll)
 
     def read(self, x, state, how):

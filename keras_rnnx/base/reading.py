@@ -228,7 +228,7 @@ def walk_of(cell, how, path, lanes=False):
         late=cell.is_late(how),
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
         compiled=path.compiled,
-        kernel=cell.fused()[0] if path.name == "native" and not lanes else None,
+        kernel=cell.whole_sequence()[0] if path.name == "native" and not lanes else None,
         zoneout=cell.rates if any(cell.rates) else (),
         lanes=lanes,
     )

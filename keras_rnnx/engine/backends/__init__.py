@@ -17,8 +17,9 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `bucket(slots)`: pads a time axis of unknown length, so that a varying length compiles few programs.
 - `known(tensor)`: its values where they are known now.
 - `now()`: a context in which what is computed is known at once, whatever is being traced.
-- `register(library)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels (whether it fits), and
-  calls one. Its results are float32 arrays, whose shapes are given as axes of the first argument. Not on torch.
+- `register(library)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or tells
+  that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as axes of the first
+  argument. Not on torch.
 - `NAME`, `compiles()`, `device()`, `fused(kind)`: what the path rule in `engine/paths.py` needs to know.
 """
 
