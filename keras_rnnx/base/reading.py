@@ -285,7 +285,11 @@ def obstacles(cell, how):
             "zoneout": any(cell.rates),
         }
     else:
-        found |= {cell.compute_dtype: cell.compute_dtype not in ("float32", "bfloat16", "float16")}
+        place = backend.elsewhere(how.training)
+        found |= {
+            place: place is not None,
+            cell.compute_dtype: cell.compute_dtype not in ("float32", "bfloat16", "float16"),
+        }
     return [name for name, asked in found.items() if asked]
 
 

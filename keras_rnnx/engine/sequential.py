@@ -120,6 +120,8 @@ class Engine:
             forward, loop = (backend.Region(functools.partial(way, self, walk), compiled) for way in ways)
             primal = backend.Region(functools.partial(_primal, ways[0], self, walk), compiled)
             backward = functools.partial(_gradients, self, walk, loop)
+            if walk.kernel:
+                forward, backward = _differentiable(self, walk, forward, backward)
             self._functions[walk] = backend.custom_vjp(primal, forward, backward, save=walk.save)
         return self._functions[walk]
 
@@ -214,6 +216,33 @@ def _backward(engine, walk, args, saved, cotangents):
     total = {key: _zero_sums(flow[key]) for key in ("weights", "inputs")}
     (carry, total), slotted = walk.back.scan(one, (carry, total), parts)
     return {**_like({**carry, **total}, flow), **_joined(slotted)}
+
+
+def _differentiable(engine, walk, forward, backward):
+    """Both with derivatives, those of the compiled loop, for a gradient of the gradient: a native kernel has none."""
+    plain = dataclasses.replace(walk, kernel=None)
+
+    def pull_forward(args, cotangents):
+        flow, data = args
+        _, _, pull = backend.vjp(lambda flow: (_forward(engine, plain, flow, data, save=False)[0], ()), flow)
+        return pull(cotangents[0]), None
+
+    def pull_backward(args, dgradients):
+        (flow, data), _, cotangents = args
+        loop = functools.partial(_backward, engine, plain)
+
+        def gradients(given):
+            flow, cotangents = given
+            _, saved = _forward(engine, plain, flow, data)
+            return _gradients(engine, plain, loop, (flow, data), saved, cotangents), ()
+
+        _, _, pull = backend.vjp(gradients, (flow, cotangents))
+        dflow, dcotangents = pull(dgradients)
+        return (dflow, None), None, dcotangents
+
+    there = backend.twice(lambda args: forward(*args), pull_forward)
+    back = backend.twice(lambda args: backward(*args), pull_backward)
+    return lambda *args: there(args), lambda *args: back(args)
 
 
 def _zero_sums(arrays):

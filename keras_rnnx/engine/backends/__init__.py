@@ -10,6 +10,7 @@ Nothing above this package knows which backend runs. A backend module offers:
   trees of arrays; the last one holds what has no gradient.
 - `local_vjp(function, pull)`: the same for one operation inside a step: `function(args)`, and `pull(args, cotangents)`
   gives the gradients of `args`, one for each array (None for none).
+- `twice(function, pull)`: the same where a gradient may be differentiated once more, else the function as it is.
 - `Region(function, compiled)`: `function` as a compiled unit where the backend has such a thing.
 - `compiled(function, variables)`: the same for a function of arrays that reads and changes Keras variables, without
   gradients.
@@ -20,6 +21,7 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `register(library)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or tells
   that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as axes of the first
   argument. Not on torch.
+- `elsewhere(training)`: why what is traced now may run where the native kernels are not, or None.
 - `NAME`, `compiles()`, `device()`, `fused(kind)`: what the path rule in `engine/paths.py` needs to know.
 """
 

@@ -43,6 +43,9 @@ def local_vjp(function, pull):
     return call
 
 
+twice = local_vjp
+
+
 def custom_vjp(primal, forward, backward, save):
     """See `engine.backends`. JAX itself calls `forward` only where a gradient is wanted."""
     del save
@@ -118,9 +121,15 @@ def register(library):
     return True
 
 
+def elsewhere(training):
+    """See `engine.backends`."""
+    del training
+    return "several devices" if jax.device_count() > 1 else None
+
+
 def foreign(name, arguments, results, attributes):
     """See `engine.backends`."""
     shape = arguments[0].shape
     made = [jax.ShapeDtypeStruct([shape[axis] for axis in axes], jnp.float32) for axes in results]
     attributes = {key: np.int64(value) if isinstance(value, int) else value for key, value in attributes.items()}
-    return jax.ffi.ffi_call(name, made)(*arguments, **attributes)
+    return jax.ffi.ffi_call(name, made, vmap_method="sequential")(*arguments, **attributes)

@@ -11,6 +11,7 @@ import pathlib
 import tensorflow as tf
 from keras import tree
 from tensorflow.compiler.tf2xla.python import xla
+from tensorflow.python.ops import control_flow_util
 
 NAME = "tensorflow"
 
@@ -111,6 +112,12 @@ def local_vjp(function, pull):
         return tree.pack_sequence_as(structure["outputs"], list(outputs))
 
     return call
+
+
+def twice(function, pull):
+    """See `engine.backends`. No gradient is differentiated once more here: see `_once`."""
+    del pull
+    return function
 
 
 def custom_vjp(primal, forward, backward, save):
@@ -236,6 +243,16 @@ def register(library):
     framework.XLA_FFI_GetApi.restype = ctypes.c_void_p
     library.rnnx_register.argtypes = [ctypes.c_void_p]
     return bool(library.rnnx_register(framework.XLA_FFI_GetApi()))
+
+
+def elsewhere(training):
+    """See `engine.backends`. A graph that XLA does not compile at once may be one that is being exported."""
+    if tf.distribute.has_strategy():
+        return "a distribution strategy"
+    graph = tf.compat.v1.get_default_graph()
+    if not training and tf.inside_function() and not control_flow_util.GraphOrParentsInXlaContext(graph):
+        return "a graph for inference, which may be saved"
+    return None
 
 
 def foreign(name, arguments, results, attributes):
