@@ -186,6 +186,8 @@ from keras_rnnx.cells.wmc_lstm import WMCLSTM as WMCLSTM
 from keras_rnnx.cells.wmc_lstm import WMCLSTMCell as WMCLSTMCell
 from keras_rnnx.cells.zoneout import ZoneoutCell as ZoneoutCell
 from keras_rnnx.conversion import convert as convert
+from keras_rnnx.conversion import from_addons as from_addons
+from keras_rnnx.conversion import from_haste as from_haste
 from keras_rnnx.conversion import from_torch as from_torch
 from keras_rnnx.conversion import to_torch as to_torch
 from keras_rnnx.engine.paths import plain_loops as plain_loops

@@ -47,7 +47,7 @@ def _examples(page):
         "docs/decoding.md",
         "docs/exporting.md",
         "docs/gradients.md",
-        "docs/migrating-from-addons.md",
+        "docs/migrating.md",
     ],
 )
 def test_examples_run(page, tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ from keras_rnnx.arguments import choice, rate
 from keras_rnnx.base import reading, structures
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import paths
-from keras_rnnx.engine.gates import activated, normalize, split
+from keras_rnnx.engine.gates import activated, normalize, reordered, split
 from keras_rnnx.engine.sequential import Engine
 
 NORMALIZATIONS = (None, "layer", "rms")
+TORCH_GATES = {"lstm": "i f g o", "gru": "r z n"}  # torch's orders, in the names of this package
 
 # What a kernel for whole sequences computes too.
 EQUATIONS = ("step", "activate", "inputs", "inputs_of_sequence", "project", "product", "with_bias", "times")
@@ -290,15 +291,13 @@ class Cell(ProjectingCell):
 
     def fused_weights(self):
         """kernel (G*H, D), recurrent_kernel (G*H, H) and both biases (G*H,), in torch's order of gates."""
-        order = {"lstm": "i f g o", "gru": "r z n"}.get(self.fused()[0], self.GATES).split()
+        order = TORCH_GATES.get(self.fused()[0], self.GATES).split()
         weights = self.weights_of_products()["recurrent"]
         zero = ops.zeros((len(self.gates) * self.gate_units,), self.compute_dtype)
         bias = self.input_bias()
-        biases = [zero if bias is None else bias, weights.get("bias", zero)]
-        rows = [ops.transpose(self._cast(self.kernel)), ops.transpose(weights["kernel"]), *biases]
-        if tuple(order) == self.gates:
-            return rows
-        return [ops.concatenate([ops.split(w, len(order))[self.gates.index(g)] for g in order]) for w in rows]
+        found = [self._cast(self.kernel), weights["kernel"], zero if bias is None else bias, weights.get("bias", zero)]
+        kernel, recurrent_kernel, *biases = [reordered(w, self.gates, order) for w in found]
+        return [ops.transpose(kernel), ops.transpose(recurrent_kernel), *biases]
 
     def gates_of_products(self):
         """The names of the gates of each recurrent product, by its name; () where it is one array."""

@@ -2,17 +2,17 @@
 
 import keras
 import numpy as np
-from keras import ops
 
+from keras_rnnx.base.cell import TORCH_GATES
 from keras_rnnx.cells.gru import GRU
 from keras_rnnx.cells.lstm import LSTM
 from keras_rnnx.cells.vanilla import VanillaRNN
+from keras_rnnx.conversion.layouts import as_array, cells_of, fill, made, read
 from keras_rnnx.layers.bidirectional import Bidirectional
 from keras_rnnx.layers.deep import DeepRNN
 from keras_rnnx.layers.rnn import RNN
 
 LAYERS = {"LSTM": LSTM, "GRU": GRU, "RNN": VanillaRNN}
-ORDER = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "RNN": (0,)}  # torch's gates, in the order of this package
 # Arguments of a cell that change no output.
 FREE = ("name", "dtype", "trainable", "seed", "unit_forget_bias", "initializer", "regularizer", "constraint")
 
@@ -36,7 +36,7 @@ def from_torch(module, **options):
     name = type(module).__name__
     if name not in LAYERS or not type(module).__module__.startswith("torch.nn"):
         raise ValueError(f"Expected a torch.nn.LSTM, GRU or RNN. Received: {module!r} of type {type(module).__name__}")
-    given = {key: value.detach().cpu().numpy() for key, value in module.state_dict().items()}
+    given = {key: as_array(value) for key, value in module.state_dict().items()}
     options = {"return_sequences": True, "dtype": str(given["weight_ih_l0"].dtype), **options}
     cell = _cell_arguments(
         name, module.hidden_size, module.bias, module.proj_size, getattr(module, "nonlinearity", None)
@@ -46,10 +46,7 @@ def from_torch(module, **options):
         cells = [kind.CELL(**cell, dtype=options["dtype"]) for _ in range(module.num_layers)]
         layer = DeepRNN(cells, dropout=float(module.dropout), bidirectional=module.bidirectional, **options)
     else:
-        inner = options if not module.bidirectional else {k: v for k, v in options.items() if k != "name"}
-        layer = kind(**cell, **inner)
-        outer = {k: options[k] for k in ("name", "dtype") if k in options}
-        layer = Bidirectional(layer, **outer) if module.bidirectional else layer
+        layer = made(kind, {**cell, **options}, module.bidirectional)
     layer.build((None, None, module.input_size))
     for suffix, cell in _places(layer):
         _fill(cell, {key.removesuffix(suffix): value for key, value in given.items() if key.endswith(suffix)}, name)
@@ -125,36 +122,31 @@ def _places(layer):
     levels = layer.levels if isinstance(layer, DeepRNN) else [layer]
     found = []
     for n, level in enumerate(levels):
-        both = isinstance(level, Bidirectional)
-        cells = [level.forward_layer.cell, level.backward_layer.cell] if both else [level.cell]
-        found += [(f"_l{n}" + end, cell) for end, cell in zip(("", "_reverse"), cells, strict=False)]
+        found += [(f"_l{n}" + end, cell) for end, cell in zip(("", "_reverse"), cells_of(level), strict=False)]
     return found
 
 
-def _swapped(rows, name):
-    """Rows (G H, ...) with the gates in the other order; the two orders are one another's inverse."""
-    parts = np.split(rows, len(ORDER[name]))
-    return np.concatenate([parts[i] for i in ORDER[name]])
+def _gates(cell, name):
+    return TORCH_GATES.get(name.lower(), cell.GATES)
 
 
 def _fill(cell, given, name):
-    cell.kernel.assign(_swapped(given["weight_ih"], name).T)
-    cell.recurrent_kernel.assign(_swapped(given["weight_hh"], name).T)
+    values = {"kernel": given["weight_ih"].T, "recurrent_kernel": given["weight_hh"].T}
     if cell.use_bias:
-        biases = [_swapped(given[key], name) for key in ("bias_ih", "bias_hh")]
-        cell.bias.assign(np.stack(biases) if name == "GRU" else sum(biases))
+        biases = [given[key] for key in ("bias_ih", "bias_hh")]
+        values["bias"] = np.stack(biases) if name == "GRU" else sum(biases)
     if "weight_hr" in given:
-        cell.projection_kernel.assign(given["weight_hr"].T)
+        values["projection_kernel"] = given["weight_hr"].T
+    fill(cell, values, _gates(cell, name))
 
 
 def _read(cell, name):
     """The inverse of `_fill`; of two biases that are only ever added the second is zero."""
-    kernels = {"weight_ih": cell.kernel, "weight_hh": cell.recurrent_kernel}
-    found = {key: _swapped(ops.convert_to_numpy(value).T, name) for key, value in kernels.items()}
+    values = read(cell, _gates(cell, name))
+    found = {"weight_ih": values["kernel"].T, "weight_hh": values["recurrent_kernel"].T}
     if cell.use_bias:
-        bias = ops.convert_to_numpy(cell.bias)
-        pair = bias if name == "GRU" else (bias, np.zeros_like(bias))
-        found |= {key: _swapped(b, name) for key, b in zip(("bias_ih", "bias_hh"), pair, strict=True)}
-    if getattr(cell, "projection_units", None):
-        found["weight_hr"] = ops.convert_to_numpy(cell.projection_kernel).T
+        bias = values["bias"]
+        found |= zip(("bias_ih", "bias_hh"), bias if name == "GRU" else (bias, np.zeros_like(bias)), strict=True)
+    if "projection_kernel" in values:
+        found["weight_hr"] = values["projection_kernel"].T
     return found

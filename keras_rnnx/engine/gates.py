@@ -42,6 +42,14 @@ def joined(parts):
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
 
+def reordered(array, names, wanted):
+    """The columns (..., G*H) of the gates `names`, in the order of `wanted`."""
+    if tuple(names) == tuple(wanted):
+        return array
+    parts = dict(zip(names, ops.split(array, len(names), axis=-1), strict=True))
+    return ops.concatenate([parts[name] for name in wanted], axis=-1)
+
+
 def _add(a, b):
     """a + b; where they have one shape both get the very same cotangent, which the engine then keeps once."""
     if tuple(a.shape) != tuple(b.shape):
