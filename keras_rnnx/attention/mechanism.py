@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_rnnx.arguments import choice, config_of
 from keras_rnnx.base.parts import Part
+from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks, products
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.gates import at_least_single
@@ -38,7 +39,7 @@ class Looked:
     noise: object = None
 
 
-class Mechanism(keras.layers.Layer):
+class Mechanism(Uncast):
     r"""Attention of a query q to a memory of S vectors m: energies, weights that sum to one, and their mean.
 
     $$ e_s = \text{energy}(q, m_s), \qquad \alpha = \text{softmax}(e), \qquad c = \sum_s \alpha_s\, v_s \tag{1} $$
@@ -82,7 +83,7 @@ class Mechanism(keras.layers.Layer):
         kernel_constraint=None,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.normalizer = choice("normalizer", normalizer, NORMALIZERS)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)

@@ -6,6 +6,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx.arguments import config_of
+from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.engine.sequential import Walk
@@ -131,7 +132,7 @@ class Shape(tuple):
     """The shape of a state without the batch: a leaf where a plain tuple would be taken for several sizes."""
 
 
-class AbstractCell(keras.layers.Layer):
+class AbstractCell(Uncast):
     """The interface between a layer and whatever it steps: our cells, Keras' cells, stacks of both.
 
     A subclass has `state_size`, `output_size`, `get_initial_state(batch_size)` and `read(x, state, how)`.
@@ -159,7 +160,7 @@ class AbstractCell(keras.layers.Layer):
     CELLS = ("cell", "cells")
 
     def __init__(self, **kwargs):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
 
     @property
     def state_dtype(self):

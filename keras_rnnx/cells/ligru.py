@@ -76,7 +76,7 @@ class LiGRUCell(Cell):
         """Makes the weights of (4) after all others."""
         super().build_own(width)
         if self.batch_normalization:
-            wide = {"shape": (width,), "dtype": self.state_dtype, "autocast": False}
+            wide = {"shape": (width,), "dtype": self.state_dtype}
             self.batch_gain = self.add_weight(name="batch_gain", initializer="ones", **wide)
             moving = {**wide, "trainable": False, "aggregation": "mean"}
             self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)

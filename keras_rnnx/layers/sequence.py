@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
+from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks
 
 
@@ -51,7 +52,7 @@ class Given:
         return within if mask is None else ops.logical_and(mask, within)
 
 
-class SequenceLayer(keras.layers.Layer):
+class SequenceLayer(Uncast):
     """The arguments and the call of a layer that reads sequences; see `RNN`. A subclass defines `respond`."""
 
     def __init__(
@@ -68,7 +69,7 @@ class SequenceLayer(keras.layers.Layer):
         recurrent_clip=None,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.return_all_states = bool(return_all_states)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
+from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks, paths
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.gates import at_least_single
@@ -30,7 +31,7 @@ MAX = Engine(lambda *args: _step(ops.max, *args))
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class CRF(keras.layers.Layer):
+class CRF(Uncast):
     r"""A linear-chain conditional random field: the probability of a whole sequence of tags.
 
     With the potentials \(x_t(k)\) of tag k at step t, the score of tags \(y_1 .. y_n\) and their probability are
@@ -92,7 +93,7 @@ class CRF(keras.layers.Layer):
         transitions_regularizer=None,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.allowed = _flags("allowed", allowed, 2)
         self.allowed_start = _flags("allowed_start", allowed_start, 1)
         self.allowed_end = _flags("allowed_end", allowed_end, 1)

@@ -5,6 +5,7 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.attention.cell import AttentionCell
+from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
@@ -12,7 +13,7 @@ from keras_rnnx.models.trunk import deserialized, embedding_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class Decoder(keras.layers.Layer):
+class Decoder(Uncast):
     r"""Reads the target sequence so far, and says what may come next.
 
     $$ x_t = D(E_{y_{t-1}}), \qquad a_t = \text{cell}(x_t, s_{t-1}, m), \qquad
@@ -69,7 +70,7 @@ class Decoder(keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.vocabulary = arguments.positive("vocabulary", vocabulary)
         self.cell = cell
         self.attention = attention
