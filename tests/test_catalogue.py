@@ -244,16 +244,6 @@ def test_both_directions_in_one_loop(case, rng, monkeypatch):
 
 
 @each_cell
-def test_half_precision_keeps_states_in_float32(case, rng):
-    layer = case.make(case.units or H, dtype="mixed_bfloat16", **ALL)
-    x = rng.normal(size=(B, T, case.features or D))
-    output, *states = layer(tensor(x, "float32"))
-    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
-    assert {keras.backend.standardize_dtype(s.dtype) for s in states} == {"float32"}
-    assert all(np.isfinite(a.astype("float32")).all() for a in outcome(states))
-
-
-@each_cell
 def test_one_step_by_the_cell_in_a_stock_rnn(case, rng):
     units = case.units or H
     layer = case.built(rng, units=units, return_sequences=True)

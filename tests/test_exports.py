@@ -6,8 +6,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, CASES, SINGLE, array, randomized
-from catalogue import CATALOGUE
+from cases import BACKEND, SINGLE, array, randomized
+from catalogue import LAYERS
 
 import keras_rnnx
 
@@ -16,7 +16,6 @@ if BACKEND != "tensorflow":
 tf = pytest.importorskip("tensorflow")
 
 T, D, H, SIDE = 5, 3, 4, 6
-LAYERS = {case.layer.__name__: case for case in reversed([*CASES, *CATALOGUE]) if case.layer is not None}
 MADE = {
     "bidirectional": lambda: keras_rnnx.Bidirectional(keras_rnnx.LSTM(H, return_sequences=True)),
     "deep": lambda: keras_rnnx.DeepRNN([keras_rnnx.GRUCell(H), keras_rnnx.MinGRUCell(H)], return_sequences=True),
