@@ -61,8 +61,8 @@ def from_haste(source, kind=None, **options):
     backward = {name: w for name, w in source.items() if {"bw", "bw_layer"} & set(re.split(r"[/.]", name))}
     forward = {name: w for name, w in source.items() if name not in backward}
     layout, label = LAYOUTS[kind], f"haste's {kind}"
-    directions = [_parted(weights, layout) for weights in (forward, backward) if weights or weights is forward]
-    return layer_of(layout, [named(weights, layout, label) for weights in directions], label, options)
+    halves = [forward, backward] if backward else [forward]
+    return layer_of(layout, [named(_parted(half, layout), layout, label) for half in halves], label, options)
 
 
 def _parts_of(layer):
