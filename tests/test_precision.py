@@ -1,12 +1,13 @@
 """Every layer in half precision and in float64: dtypes, results and gradients near float32's, float32 states.
 
-TensorFlow and JAX compile a sixth of them each; all of them run with `pytest tests/test_precision.py -k precision`.
+torch runs each layer in both half precisions, TensorFlow in one of them and JAX in the other, a sixth of the layers
+each; all layers with `pytest tests/test_precision.py -k precision`.
 """
 
 import keras
 import numpy as np
 import pytest
-from cases import DOUBLE, array, gradients, randomized, tensor, tensors, weighted, weights_of
+from cases import DOUBLE, array, gradients, randomized, shared, tensor, tensors, weighted, weights_of
 from catalogue import LAYERS
 from keras import ops
 
@@ -28,6 +29,12 @@ MADE = {
     "normalized": lambda policy: keras_rnnx.LSTM(H, normalization="layer", dtype=policy, **ALL),
     "remat": lambda policy: keras_rnnx.GRU(H, reset_after=False, memory=("remat", 2), dtype=policy, **ALL),
 }
+
+
+def each(names):
+    """Names with policies: both on torch; of the others each backend has one, not the same for all names."""
+    policies = list(POLICIES)
+    return shared([(name, policies[(i + k) % 2]) for i, name in enumerate(names) for k in range(2)])
 
 
 def dtype_of(value):
@@ -69,8 +76,7 @@ def check(layer, other, policy, x, state, wanted, rng):
 
 @pytest.mark.core
 @pytest.mark.sixths
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.parametrize("name, policy", each(sorted(LAYERS)))
 def test_every_layer_in_mixed_precision(name, policy, rng):
     """Beside the NumPy twin, and its gradients beside those in float32."""
     case = LAYERS[name]
@@ -86,8 +92,7 @@ def test_every_layer_in_mixed_precision(name, policy, rng):
 
 @pytest.mark.core
 @pytest.mark.sixths
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name, policy", each(MADE))
 def test_everything_made_of_layers_in_mixed_precision(name, policy, rng):
     layer, other = MADE[name](policy), MADE[name]("float32")
     for made in (layer, other):
