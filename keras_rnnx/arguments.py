@@ -6,9 +6,35 @@ import numbers
 
 import keras
 
+from keras_rnnx.base import quantization
+
+
+class FromConfig:
+    """A layer made of layers, whose configuration has some of them. A mixin."""
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A layer from its configuration."""
+        config = dict(config)
+        record = config.pop("quantized", {})
+        made = cls(**{name: deserialized(value, custom_objects) for name, value in config.items()})
+        quantization.restore(made, record)
+        return made
+
+
+def deserialized(value, custom_objects=None):
+    """One value of a configuration, with the objects in it made from their own."""
+    if isinstance(value, (list, tuple)):
+        return [deserialized(v, custom_objects) for v in value]
+    if isinstance(value, dict) and "class_name" in value:
+        return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+    return value
+
 
 def config_of(layer, *stop):
     """The arguments of every `__init__` of a layer's class chain, from the attributes of the same names.
+
+    And which layers inside are quantized.
 
     Args:
         layer: the layer.
@@ -25,7 +51,7 @@ def config_of(layer, *stop):
             if name == "self" or variadic or ("get_config" in vars(cls) and not hasattr(layer, name)):
                 continue  # a subclass that keeps an argument under another name says so in its own `get_config`
             config[name] = serialized(name, getattr(layer, name))
-    return config
+    return {**config, **quantization.recorded(layer)}
 
 
 def serialized(name, value):

@@ -5,8 +5,9 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice, config_of
+from keras_rnnx.arguments import FromConfig, choice, config_of
 from keras_rnnx.base.parts import Part
+from keras_rnnx.base.quantization import Quantizable
 from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks, products
 from keras_rnnx.engine.backends import backend
@@ -39,7 +40,7 @@ class Looked:
     noise: object = None
 
 
-class Mechanism(Uncast):
+class Mechanism(FromConfig, Quantizable, Uncast):
     r"""Attention of a query q to a memory of S vectors m: energies, weights that sum to one, and their mean.
 
     $$ e_s = \text{energy}(q, m_s), \qquad \alpha = \text{softmax}(e), \qquad c = \sum_s \alpha_s\, v_s \tag{1} $$
@@ -91,6 +92,7 @@ class Mechanism(Uncast):
         self.supports_masking = True
         self.query_size = self.memory_size = None
         self._products, self._vectors = {}, {}
+        self._kernels = []  # the names of the matrices, see `Quantizable`
 
     # ---- what a subclass says ----
 
@@ -142,7 +144,7 @@ class Mechanism(Uncast):
     def add_matrix(self, name, rows, columns):
         """Adds the matrix `<name>_kernel`; its products with queries are made by the engine."""
         kind = self._kind_of_matrices()
-        self._products[name] = self.add_weight(name=f"{name}_kernel", shape=(rows, columns), **kind)
+        self._products[name] = self.add_kernel(name=f"{name}_kernel", shape=(rows, columns), **kind)
         setattr(self, f"{name}_kernel", self._products[name])
 
     def add_vector(self, name, shape, initializer=None):
@@ -156,7 +158,7 @@ class Mechanism(Uncast):
 
     def matrices(self):
         """The matrices, as the weights of products, in the compute dtype."""
-        return {name: {"kernel": ops.cast(w, self.compute_dtype)} for name, w in self._products.items()}
+        return {name: {"kernel": self._cast(w)} for name, w in self._products.items()}
 
     def vectors(self):
         """The other weights, in the dtype of the states."""
@@ -169,8 +171,7 @@ class Mechanism(Uncast):
 
     def of_memory(self, name, memory):
         """The product of a memory (B, S, M) with a matrix."""
-        kernel = ops.cast(self._products[name], self.compute_dtype)
-        return products.apply({"kernel": kernel}, memory, memory.dtype)
+        return products.apply({"kernel": self._cast(self._products[name])}, memory, memory.dtype)
 
     # ---- the same for all ----
 

@@ -148,10 +148,3 @@ class MonotonicAttention(Mechanism):
     def get_config(self):
         """The arguments; what makes the energies is the mechanism's."""
         return {**keras.layers.Layer.get_config(self), **config_of(self, Mechanism)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A mechanism from its configuration."""
-        config = dict(config)
-        inside = config.pop("attention")
-        return cls(keras.saving.deserialize_keras_object(inside, custom_objects=custom_objects), **config)

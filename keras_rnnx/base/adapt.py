@@ -245,13 +245,13 @@ class KerasCell(AbstractCell):
         """The cell as a pure step; the output rides in front of the states."""
         kwargs = {"training": training} if self._takes["training"] else {}
         structure = self.get_initial_state(1)
-        kinds = [_is_float(v) for v in self.cell.non_trainable_variables]
 
         def step(x, multiply, vectors, output, *state):
             del multiply, output
             x = x if isinstance(x, dict) else {"x": x, "ids": []}
             x = tree.pack_sequence_as(floats, _dealt(tree.flatten(floats), x["x"], x["ids"]))
             state = tree.pack_sequence_as(structure, list(state))
+            kinds = [_is_float(v) for v in self.cell.non_trainable_variables]  # which `quantize` changes
             fixed = _dealt(kinds, vectors["fixed"], vectors["integers"])
             more = {"constants": vectors["constants"]} if constants else {}
             (output, new), _ = self.cell.stateless_call(vectors["trainable"], fixed, x, state, **kwargs, **more)

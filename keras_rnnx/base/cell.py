@@ -240,7 +240,7 @@ class Cell(ProjectingCell):
 
     def is_late(self, how):
         """Whether the inputs of a `Reading` are projected segment by segment: see `Walk.late`."""
-        return how.memory[0] == "remat" and not self.measures
+        return how.memory[0] == "remat" and not self.measures and self.quantization_mode is None
 
     def readout(self, h):
         """The output made from the first state, for all steps at once. Default: the state itself."""

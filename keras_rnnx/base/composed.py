@@ -18,6 +18,7 @@ from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.interface import AbstractCell, Reading
 from keras_rnnx.base.parts import CellPart, KerasPart, Part
 from keras_rnnx.base.projecting import known_features
+from keras_rnnx.base.quantization import recorded
 from keras_rnnx.base.scopes import Given, Noting, values
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
@@ -235,7 +236,8 @@ class ComposedCell(AbstractCell):
 
     def is_late(self, how):
         """As `Cell.is_late`; what a part draws, it draws for all its inputs."""
-        return how.memory[0] == "remat" and not self.measures and not (how.training and self.draws)
+        whole = self.measures or (how.training and self.draws) or recorded(self)
+        return how.memory[0] == "remat" and not whole
 
     @functools.cached_property
     def read_by_inputs(self):

@@ -164,6 +164,10 @@ class ConvCell(Cell):
 
     # ---- weights and products ----
 
+    def summed_axes(self, shape):
+        """All but the output channels."""
+        return tuple(range(len(shape) - 1))
+
     def build(self, input_shape):
         """Makes the weights, for maps of one size."""
         shape = tuple(input_shape[1:])

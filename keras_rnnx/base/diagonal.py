@@ -118,7 +118,7 @@ class SkipCell(LinearCell):
         else:
             shape = (self.features, self.units)
             start = starting_at(normal(shape, self.features**-0.5))
-            self.skip_kernel = self.add_weight(name="skip_kernel", shape=shape, initializer=start)
+            self.skip_kernel = self.add_kernel(name="skip_kernel", shape=shape, initializer=start)
 
     def feed(self, x):
         """What the input adds to the output, for all steps."""

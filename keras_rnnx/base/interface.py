@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import keras
 from keras import ops, tree
 
-from keras_rnnx.arguments import config_of
+from keras_rnnx.arguments import FromConfig, config_of
+from keras_rnnx.base.quantization import Parts
 from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
@@ -132,7 +132,7 @@ class Shape(tuple):
     """The shape of a state without the batch: a leaf where a plain tuple would be taken for several sizes."""
 
 
-class AbstractCell(Uncast):
+class AbstractCell(FromConfig, Parts, Uncast):
     """The interface between a layer and whatever it steps: our cells, Keras' cells, stacks of both.
 
     A subclass has `state_size`, `output_size`, `get_initial_state(batch_size)` and `read(x, state, how)`.
@@ -204,19 +204,6 @@ class AbstractCell(Uncast):
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading` of so many steps, None where their number is unknown."""
         raise NotImplementedError
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A cell from its configuration, whose entries may be cells themselves."""
-
-        def cells(value):
-            if isinstance(value, list):
-                return [cells(v) for v in value]
-            if isinstance(value, dict) and "class_name" in value and "registered_name" in value:
-                return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-            return value
-
-        return super().from_config({k: cells(v) if k in cls.CELLS else v for k, v in config.items()})
 
     def get_config(self):
         """The arguments of every `__init__` of the class chain, from the attributes of the same names."""

@@ -109,7 +109,7 @@ class MatrixCell(ProjectingCell):
     def build_output(self, gain=True, bias=False):
         """Makes `output_kernel` (H, H), and `norm_gain` and `norm_bias` (V,), which all heads share."""
         size = self.units
-        self.output_kernel = self.add_weight(name="output_kernel", shape=(size, size), initializer="glorot_uniform")
+        self.output_kernel = self.add_kernel(name="output_kernel", shape=(size, size), initializer="glorot_uniform")
         self.norm_gain = self.norm_bias = None
         if gain:
             self.norm_gain = self.add_weight(name="norm_gain", shape=(self.values,), initializer="ones")

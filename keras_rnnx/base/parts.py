@@ -149,6 +149,7 @@ class CellPart(Part):
     def __init__(self, cell, fed=False):
         super().__init__(cell, fed)
         self._multiplied, self._read, self._whole = None, None, set()
+        self._mode = None  # the quantization of the cell when they were found
 
     @property
     def rates(self):
@@ -190,11 +191,11 @@ class CellPart(Part):
 
         with _multiplying(self.cell, note), Noting(read):
             self.cell.inputs(whole)
-        self._multiplied, self._read = multiplied, list(read.values())
+        self._multiplied, self._read, self._mode = multiplied, list(read.values()), self.cell.quantization_mode
         self._whole = set(multiplied) - parts if self.joined else set()
 
     def _found(self):
-        if self._read is None:
+        if self._read is None or self._mode != self.cell.quantization_mode:
             self.check()
         return self._multiplied, self._read
 
@@ -211,7 +212,7 @@ class CellPart(Part):
 
         def product(row, weight, count):
             if multiplied.get(getattr(weight, "name", None)) is weight and weight.name in self._whole:
-                rows = ops.cast(weight, x.dtype)[: self.joined]
+                rows = ops.cast(self.cell.value_of(weight), x.dtype)[: self.joined]
                 made.append([products.apply({"kernel": part}, x, x.dtype) for part in split(rows, count)])
             return _zeros(row, weight, count)
 
@@ -249,7 +250,7 @@ class CellPart(Part):
 
     def _in_loop(self, weight):
         """The rows of an input kernel whose product is made in the loop."""
-        rows = ops.cast(weight, self.cell.compute_dtype)
+        rows = ops.cast(self.cell.value_of(weight), self.cell.compute_dtype)
         return rows[self.joined :] if weight.name in self._whole else rows
 
     def vectors(self, how):

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_rnnx.arguments import positive, rate
 from keras_rnnx.base.interface import AbstractCell, as_shape
+from keras_rnnx.base.quantization import Quantizable
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
 
@@ -21,7 +22,7 @@ def known_features(input_shape):
     return input_shape[-1]
 
 
-class ProjectingCell(AbstractCell):
+class ProjectingCell(Quantizable, AbstractCell):
     r"""A cell whose inputs enter as one product, x W + b, for all steps at once.
 
     Class attributes:
@@ -83,6 +84,7 @@ class ProjectingCell(AbstractCell):
         self.gates = tuple(self.GATES.split())
         self.states = tuple(self.STATES.split())
         self._initial = []
+        self._kernels = []  # the names of the matrices, see `Quantizable`
         self.features = None
         self.input_kernel = None
 
@@ -166,7 +168,8 @@ class ProjectingCell(AbstractCell):
         The role is that of its name unless given; recurrent where the name is none.
         """
         role = role or (name if name in ("kernel", "bias") else "recurrent")
-        return self.add_weight(
+        add = self.add_weight if role == "bias" else self.add_kernel
+        return add(
             name=name,
             shape=shape,
             initializer=initializer or getattr(self, f"{role}_initializer"),
@@ -225,6 +228,3 @@ class ProjectingCell(AbstractCell):
         """The number of features must be that of the kernel."""
         if self.built and shapes[0][-1] != self.features:
             raise ValueError(f"Expected {self.features} input features. Received: shape {shapes[0]}")
-
-    def _cast(self, weight):
-        return ops.cast(weight, self.compute_dtype)

@@ -133,7 +133,8 @@ class ESNCell(Cell):
             start = initializer or getattr(self, f"{name}_initializer")
         else:
             start = EchoState(initializer, self.connectivity, self.spectral_radius, self.seed)
-        return self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
+        add = self.add_weight if name == "bias" else self.add_kernel
+        return add(name=name, shape=shape, initializer=start, trainable=False)
 
     def step(self, x, u, h):
         """Equation (1)."""

@@ -69,7 +69,7 @@ class ExpRNNCell(Cell):
         """Equation (1)."""
         weights = super().weights_of_products()
         for key, a in self._products["recurrent"].items():
-            exponential = orthogonal.expm(orthogonal.skew(ops.cast(a, self.state_dtype)))
+            exponential = orthogonal.expm(orthogonal.skew(ops.cast(self.value_of(a), self.state_dtype)))
             weights["recurrent"][key] = ops.cast(exponential, self.compute_dtype)
         return weights
 

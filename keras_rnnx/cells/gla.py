@@ -70,7 +70,7 @@ class GLACell(MatrixCell):
         """The bias, the second factor of alpha, and the weights of the output."""
         super().build_own(width)
         keys = self.heads * self.keys
-        self.alpha_kernel = self.add_weight(name="alpha_kernel", shape=(self.rank, keys), initializer="glorot_uniform")
+        self.alpha_kernel = self.add_kernel(name="alpha_kernel", shape=(self.rank, keys), initializer="glorot_uniform")
         self.alpha_bias = None
         if self.use_bias:
             self.alpha_bias = self.add_weight(name="alpha_bias", shape=(keys,), initializer=self.bias_initializer)

@@ -122,7 +122,7 @@ class GRUDCell(Cell):
 
     def _add_hidden_decay(self, rate):
         shape = (self.values, self.units)
-        self.hidden_decay_kernel = self.add_weight(name="hidden_decay_kernel", shape=shape, initializer=rate)
+        self.hidden_decay_kernel = self.add_kernel(name="hidden_decay_kernel", shape=shape, initializer=rate)
         self.add_product("hidden_decay", {"kernel": self.hidden_decay_kernel})
         if self.use_bias:
             self.hidden_decay_bias = self.add_weight(

@@ -98,7 +98,7 @@ class HGRNCell(LinearCell):
         size = count * len(self.states)
         self.norm_gain = self.add_weight(name="norm_gain", shape=(size,), initializer="ones")
         self.norm_bias = self.add_weight(name="norm_bias", shape=(size,), initializer="zeros")
-        self.output_kernel = self.add_weight(
+        self.output_kernel = self.add_kernel(
             name="output_kernel", shape=(size, self.units), initializer="glorot_uniform"
         )
         self.output_bias = None

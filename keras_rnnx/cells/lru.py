@@ -101,7 +101,7 @@ class LRUCell(SkipCell):
         for name, value in starts.items():
             setattr(self, name, self.add_weight(name=name, shape=(count,), initializer=starting_at(value)))
         shape = (2 * count, self.units)
-        self.output_kernel = self.add_weight(
+        self.output_kernel = self.add_kernel(
             name="output_kernel", shape=shape, initializer=starting_at(normal(shape, count**-0.5))
         )
         self.build_skip()

@@ -129,9 +129,10 @@ class S5Cell(SkipCell):
         lecun = keras.initializers.LecunNormal()
         parts = ops.convert_to_numpy(lecun((2 * count, 2 * self.units), dtype="float32"))
         turned = self._vectors.T @ (parts[:, : self.units] + 1j * parts[:, self.units :])
-        starts["output_kernel"] = np.concatenate([turned.real, turned.imag])
         for name, value in starts.items():
             setattr(self, name, self.add_weight(name=name, shape=value.shape, initializer=starting_at(value)))
+        value = np.concatenate([turned.real, turned.imag])
+        self.output_kernel = self.add_kernel("output_kernel", value.shape, initializer=starting_at(value))
         self.build_skip()
 
     def _block(self):

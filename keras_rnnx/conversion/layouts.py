@@ -152,7 +152,8 @@ def fill(cell, values, gates):
 
 def read(cell, gates):
     """The inverse of `fill`: the weights of a cell as NumPy arrays by their names."""
+    values = {w.name: cell.value_of(w) for w in cell.weights}
     return {
-        w.name: ops.convert_to_numpy(reordered(w.value, cell.gates, gates.split()) if w.name in GATED else w.value)
-        for w in cell.weights
+        name: ops.convert_to_numpy(reordered(value, cell.gates, gates.split()) if name in GATED else value)
+        for name, value in values.items()
     }

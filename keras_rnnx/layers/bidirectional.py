@@ -6,6 +6,7 @@ from keras import ops, tree
 from keras_rnnx import arguments
 from keras_rnnx.base import reading
 from keras_rnnx.base.interface import as_shape, refuse_attention
+from keras_rnnx.base.quantization import Template, recorded
 from keras_rnnx.engine import paths
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer
@@ -47,8 +48,8 @@ class Bidirectional(SequenceLayer):
                 refuse_attention(self, value.cell)
         super().__init__(**{name: getattr(layer, name) for name in LAYER_ARGUMENTS}, **kwargs)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES)
-        # A built layer would stay tracked with weights that nothing reads.
-        self.layer = layer = arguments.copy_of(layer, layer.name) if layer.built else layer
+        layer = arguments.copy_of(layer, layer.name) if layer.built else layer
+        self._template = Template(layer)
         self.forward_layer = arguments.copy_of(layer, f"forward_{layer.name}")
         if backward_layer is None:
             name = f"backward_{layer.name}"
@@ -72,6 +73,11 @@ class Bidirectional(SequenceLayer):
                 "Expected `go_backwards` to differ between the two directions. Received: "
                 f"go_backwards={self.forward_layer.go_backwards} in both"
             )
+
+    @property
+    def layer(self):
+        """The layer that both directions are like."""
+        return self._template.layer
 
     @property
     def _directions(self):
@@ -100,16 +106,7 @@ class Bidirectional(SequenceLayer):
         }
         if self.given_backward_layer is not None:
             config["backward_layer"] = keras.saving.serialize_keras_object(self.backward_layer)
-        return {**super().get_config(), **config}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A layer from its configuration."""
-        config = dict(config)
-        for name in ("layer", "backward_layer"):
-            if name in config:
-                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)
+        return {**super().get_config(), **config, **recorded(self)}
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

@@ -8,6 +8,7 @@ from keras import ops, tree
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.base.interface import Reading, as_shape, refuse_attention
+from keras_rnnx.base.quantization import FloatDense, Template
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN
@@ -83,7 +84,7 @@ class DeepRNN(SequenceLayer):
         if cells is None:
             as_cell(cell)  # raises where it is none
             cell = arguments.copy_of(cell, cell.name) if cell.built else cell
-        self.cell = cell
+        self._template = Template(cell)
         depth = (1 if cells is None else len(cells)) if depth is None else depth
         self.depth = arguments.positive("depth", depth)
         self.residual = arguments.choice("residual", "sum" if residual is True else residual or None, RESIDUALS)
@@ -126,7 +127,7 @@ class DeepRNN(SequenceLayer):
             self._shapes.append(shape)
             self._fits.append(made == shape)
             if self.residual == "highway" and self._fits[n]:
-                gate = keras.layers.Dense(
+                gate = FloatDense(
                     made[axis],
                     "sigmoid",
                     bias_initializer=keras.initializers.Constant(-1.0),
@@ -159,6 +160,11 @@ class DeepRNN(SequenceLayer):
             raise ValueError(f"Expected outputs that differ in their features alone, to be joined. Received: {shapes}")
         return joined.pop()
 
+    @property
+    def cell(self):
+        """The cell that all levels are like, or a list of one for each."""
+        return self._template.layer
+
     def _cells(self):
         """The cells of each level: one, or one for each direction."""
         if self.bidirectional:
@@ -171,17 +177,6 @@ class DeepRNN(SequenceLayer):
         if isinstance(self.cell, (list, tuple)):
             config["depth"] = None
         return {**super().get_config(), **config}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A layer from its configuration."""
-        config = dict(config)
-        cell = config.pop("cell")
-        one = not isinstance(cell, (list, tuple))
-        cells = [
-            keras.saving.deserialize_keras_object(c, custom_objects=custom_objects) for c in ([cell] if one else cell)
-        ]
-        return cls(cells[0] if one else cells, **config)
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

@@ -8,6 +8,7 @@ from keras import ops, tree
 from keras_rnnx import arguments
 from keras_rnnx.base.adapt import as_cell
 from keras_rnnx.base.interface import AbstractCell, Reading, as_shape
+from keras_rnnx.base.quantization import float_policy
 from keras_rnnx.base.watching import watched
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, first_mask, says_all_arguments
@@ -86,13 +87,6 @@ class RNN(StatefulLayer):
         """The arguments; the cell as a serialized object."""
         return {**super().get_config(), **arguments.config_of(self, keras.layers.Layer)}
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A layer from its configuration."""
-        config = dict(config)
-        cell = keras.saving.deserialize_keras_object(config.pop("cell"), custom_objects=custom_objects)
-        return cls(cell, **config)
-
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""
         mask = first_mask(previous_mask) if self.return_sequences else None
@@ -162,6 +156,11 @@ class RNN(StatefulLayer):
             sequences = tree.map_structure(lambda a: masks.quiet(a, mask), sequences)
         x = tree.map_structure(self._time_major, sequences)
         return x, state, watched(self, x, state, how), mask
+
+    @property
+    def quantization_mode(self):
+        """That of the cell."""
+        return self.cell.quantization_mode
 
     @property
     def timed(self):
@@ -323,7 +322,8 @@ class CellLayer(RNN):
     def __init__(self, *args, **kwargs):
         mine = {n: kwargs.pop(n) for n in (*LAYER_ARGUMENTS, *_KERAS_ARGUMENTS) if n in kwargs}
         dtype = {"dtype": mine["dtype"]} if "dtype" in mine else {}
-        super().__init__(self.CELL(*args, **kwargs, **dtype), **mine)
+        cell = self.CELL(*args, **kwargs, **dtype)
+        super().__init__(cell, **{**mine, "dtype": float_policy(cell.dtype_policy)})
 
     def get_config(self):
         """The arguments of the cell and of the layer together."""
@@ -331,8 +331,3 @@ class CellLayer(RNN):
         cell = {k: v for k, v in self.cell.get_config().items() if k not in _KERAS_ARGUMENTS}
         config.pop("cell")
         return {**cell, **config}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A layer from its configuration."""
-        return super(RNN, cls).from_config(config)

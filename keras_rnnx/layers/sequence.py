@@ -7,6 +7,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
+from keras_rnnx.base.quantization import Parts, check_float
 from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import masks
 
@@ -21,6 +22,10 @@ def first_mask(mask):
 class AttachMask(keras.layers.Layer):
     """Passes `[outputs, mask]` on as outputs that carry the mask."""
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+
     def call(self, inputs):
         """The outputs, unchanged."""
         return ops.copy(inputs[0])
@@ -28,6 +33,9 @@ class AttachMask(keras.layers.Layer):
     def compute_mask(self, inputs, previous_mask):
         """The mask."""
         return inputs[1]
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Does nothing, as there are no weights, where Keras would warn of each recurrent layer in a model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Given:
         return within if mask is None else ops.logical_and(mask, within)
 
 
-class SequenceLayer(Uncast):
+class SequenceLayer(arguments.FromConfig, Parts, Uncast):
     """The arguments and the call of a layer that reads sequences; see `RNN`. A subclass defines `respond`."""
 
     def __init__(
@@ -70,6 +78,7 @@ class SequenceLayer(Uncast):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_float(self, self.dtype_policy)
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.return_all_states = bool(return_all_states)
@@ -113,6 +122,16 @@ class SequenceLayer(Uncast):
         del initial_state_shape
         made = tree.map_shape_structure(lambda s: keras.KerasTensor(s, self.compute_dtype), sequences_shape)
         return tree.map_structure(lambda spec: tuple(spec.shape), self.compute_output_spec(made))
+
+    @property
+    def dtype_policy(self):
+        """One of floats, in which the layer computes."""
+        return super().dtype_policy
+
+    @dtype_policy.setter
+    def dtype_policy(self, policy):
+        check_float(self, keras.dtype_policies.get(policy))
+        keras.layers.Layer.dtype_policy.fset(self, policy)
 
     def freeze(self, *inner):
         """Freezes layers inside a frozen one: Keras does so only where `trainable` is set after they are made."""

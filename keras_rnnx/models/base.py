@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_rnnx import arguments
 from keras_rnnx.models.text import TextModel, strings
-from keras_rnnx.models.trunk import Trunk, deserialized, sequences_of
+from keras_rnnx.models.trunk import Trunk, sequences_of
 
 
 class Labels:
@@ -63,7 +63,7 @@ def _of_trunk(name):
     return property(lambda self: getattr(self.trunk, name), doc="See `Trunk`.")
 
 
-class TrunkModel(TextModel):
+class TrunkModel(arguments.FromConfig, TextModel):
     """A task model over one `Trunk`.
 
     Its inputs are raw strings, where it has a `Text`; integers (B, T), where it has a `vocabulary`; else vectors
@@ -130,11 +130,6 @@ class TrunkModel(TextModel):
     def get_config(self):
         """The arguments."""
         return {**super().get_config(), **arguments.config_of(self, keras.Model)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
 
     def numbers_of(self, x):
         """Inputs as arrays of numbers.

@@ -6,11 +6,12 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx import arguments
+from keras_rnnx.base.quantization import FloatDense
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.losses import checked_quantiles
-from keras_rnnx.models.trunk import GIVEN, Trunk, deserialized
+from keras_rnnx.models.trunk import GIVEN, Trunk
 
 MODES = ("direct", "recursive")
 NORMALIZATIONS = (None, "mean", "standard")
@@ -66,7 +67,7 @@ class FeedbackCell(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class Forecaster(keras.Model):
+class Forecaster(arguments.FromConfig, keras.Model):
     r"""A window of the past to the next steps, as numbers or as quantiles.
 
     The recurrent levels of the encoder read the window \(x_1, \ldots, x_T\) and end in the output h. Then, with the
@@ -241,18 +242,13 @@ class Forecaster(keras.Model):
     def _dense(self, units, name, below, **options):
         width = below if isinstance(below, int) else below.layer.shape_of_step[-1]
         dtype = at_least_single(self.compute_dtype) if name == "head" else self.dtype_policy
-        layer = keras.layers.Dense(units, dtype=dtype, name=name, **options)
+        layer = FloatDense(units, dtype=dtype, name=name, **options)
         layer.build((None, width))
         return layer
 
     def get_config(self):
         """The arguments."""
         return {**super().get_config(), **arguments.config_of(self, keras.Model)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
 
     def compute_mask(self, inputs, previous_mask):
         """None: every future step is valid."""

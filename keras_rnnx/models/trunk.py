@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
+from keras_rnnx.base.quantization import Parts, Template
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import Bidirectional
 from keras_rnnx.layers.deep import DeepRNN
@@ -26,19 +27,6 @@ def sequences_of(inputs):
     return inputs["sequences"]
 
 
-def deserialized(config, custom_objects=None):
-    """A configuration with the layers and cells in it made from their own."""
-
-    def made(value):
-        if isinstance(value, (list, tuple)):
-            return [made(v) for v in value]
-        if isinstance(value, dict) and "class_name" in value:
-            return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-        return value
-
-    return {name: made(value) for name, value in config.items()}
-
-
 def embedding_layer(given, vocabulary, dtype, tied=False):
     """The `keras.layers.Embedding` that is given, or a new one of the width that is given.
 
@@ -54,7 +42,7 @@ def embedding_layer(given, vocabulary, dtype, tied=False):
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class Trunk(keras.layers.Layer):
+class Trunk(arguments.FromConfig, Parts, keras.layers.Layer):
     r"""What every task model begins with: an embedding, a stack of recurrent levels, and dropout around them.
 
     $$ a_t = E_{i_t} \ \text{(integers)} \quad\text{or}\quad a_t = x_t \ \text{(vectors)}, \qquad
@@ -124,7 +112,7 @@ class Trunk(keras.layers.Layer):
         self.seed = seed
         self.supports_masking = True
         unbuilt = isinstance(cell, (list, tuple)) or not getattr(cell, "built", False)
-        self.cell = cell if unbuilt else arguments.copy_of(cell, cell.name)
+        self._template = Template(cell if unbuilt else arguments.copy_of(cell, cell.name))
         self.layer = self._stack()
         self.embedding = embedding
         self.embed = self._embedding()
@@ -132,6 +120,11 @@ class Trunk(keras.layers.Layer):
             between = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.dtype_policy)  # as in the levels
             self.before = arguments.copy_of(between, "before", 1)
             self.after = arguments.copy_of(between, "after", 2)
+
+    @property
+    def cell(self):
+        """What the levels are made of."""
+        return self._template.layer
 
     def _stack(self):
         cell, mine = self.cell, {"return_sequences": self.return_sequences, "return_state": self.return_state}
@@ -190,11 +183,6 @@ class Trunk(keras.layers.Layer):
     def get_config(self):
         """The arguments."""
         return {**super().get_config(), **arguments.config_of(self, keras.layers.Layer)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A layer from its configuration."""
-        return cls(**deserialized(config, custom_objects))
 
     def valid(self, inputs, mask=None):
         """The mask (B, T) of the steps that count, or None for all: what is given and what is padding, together."""

@@ -5,15 +5,16 @@ from keras import ops, tree
 
 from keras_rnnx import arguments
 from keras_rnnx.attention.cell import AttentionCell
+from keras_rnnx.base.quantization import Parts
 from keras_rnnx.base.uncast import Uncast
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
-from keras_rnnx.models.trunk import deserialized, embedding_layer
+from keras_rnnx.models.trunk import embedding_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class Decoder(Uncast):
+class Decoder(arguments.FromConfig, Parts, Uncast):
     r"""Reads the target sequence so far, and says what may come next.
 
     $$ x_t = D(E_{y_{t-1}}), \qquad a_t = \text{cell}(x_t, s_{t-1}, m), \qquad
@@ -155,11 +156,6 @@ class Decoder(Uncast):
         """The arguments."""
         return {**super().get_config(), **arguments.config_of(self, keras.layers.Layer)}
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A decoder from its configuration."""
-        return cls(**deserialized(config, custom_objects))
-
     # ---- the call ----
 
     def call(self, tokens, initial_state=None, memory=None, memory_mask=None, training=False, return_state=False):
@@ -182,7 +178,9 @@ class Decoder(Uncast):
         if self.head is not None:
             return self.head(outputs)
         dtype = at_least_single(self.compute_dtype)
-        table = ops.transpose(ops.cast(self.embed.embeddings, dtype))
+        quantized = self.embed.quantization_mode is not None
+        rows = self.embed(ops.arange(self.vocabulary)) if quantized else self.embed.embeddings
+        table = ops.transpose(ops.cast(rows, dtype))
         return products.apply({"kernel": table, "bias": self.bias}, ops.cast(outputs, dtype), dtype)
 
     # ---- one step at a time ----

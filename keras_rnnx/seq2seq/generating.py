@@ -7,9 +7,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_rnnx.arguments import config_of, positive
+from keras_rnnx.arguments import FromConfig, config_of, positive
 from keras_rnnx.models.text import TextModel
-from keras_rnnx.models.trunk import deserialized
 from keras_rnnx.seq2seq.decoding import Decoded, compiled
 from keras_rnnx.seq2seq.strategies import Greedy
 
@@ -25,7 +24,7 @@ def right_padded(rows, length):
     return np.pad(rows, [(0, 0), (0, length - rows.shape[1])])
 
 
-class GeneratingModel(TextModel):
+class GeneratingModel(FromConfig, TextModel):
     """A model with a `program` that decodes a batch of arrays, which `decode_rows` compiles and runs."""
 
     def __init__(self, *args, **kwargs):
@@ -36,11 +35,6 @@ class GeneratingModel(TextModel):
     def get_config(self):
         """The arguments."""
         return {**super().get_config(), **config_of(self, GeneratingModel, keras.Model)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of `compile`, or else the mean cross-entropy; measures the accuracy."""
