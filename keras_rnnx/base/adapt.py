@@ -6,7 +6,7 @@ import inspect
 import keras
 from keras import ops, tree
 
-from keras_rnnx.base.interface import AbstractCell, Result, as_shape
+from keras_rnnx.base.interface import AbstractCell, Result, as_shape, is_float
 from keras_rnnx.base.scopes import values
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.sequential import Engine
@@ -235,7 +235,7 @@ class KerasCell(AbstractCell):
 
     def _engine(self, training, constants, x):
         """The engine for inputs of one structure; floats have gradients, integers (ids, seeds) have none."""
-        floats = tree.map_structure(_is_float, x)
+        floats = tree.map_structure(is_float, x)
         key = (training, constants is not None, repr(floats))
         if key not in self._engines:
             self._engines[key] = Engine(self.pure_step(training, constants is not None, floats))
@@ -251,7 +251,7 @@ class KerasCell(AbstractCell):
             x = x if isinstance(x, dict) else {"x": x, "ids": []}
             x = tree.pack_sequence_as(floats, _dealt(tree.flatten(floats), x["x"], x["ids"]))
             state = tree.pack_sequence_as(structure, list(state))
-            kinds = [_is_float(v) for v in self.cell.non_trainable_variables]  # which `quantize` changes
+            kinds = [is_float(v) for v in self.cell.non_trainable_variables]  # which `quantize` changes
             fixed = _dealt(kinds, vectors["fixed"], vectors["integers"])
             more = {"constants": vectors["constants"]} if constants else {}
             (output, new), _ = self.cell.stateless_call(vectors["trainable"], fixed, x, state, **kwargs, **more)
@@ -264,9 +264,9 @@ class KerasCell(AbstractCell):
         fixed = values(self.cell.non_trainable_variables)
         vectors = {
             "trainable": values(self.cell.trainable_variables),
-            "fixed": [v for v in fixed if _is_float(v)],
+            "fixed": [v for v in fixed if is_float(v)],
         }
-        return vectors, [v for v in fixed if not _is_float(v)]
+        return vectors, [v for v in fixed if not is_float(v)]
 
     def call(self, inputs, states, training=False):
         """Keras' cell protocol: one step of the cell itself.
@@ -296,14 +296,14 @@ class KerasCell(AbstractCell):
         if constants is not None:
             vectors["constants"] = constants
         flow = {
-            "x": [a for a in inputs if _is_float(a)],
+            "x": [a for a in inputs if is_float(a)],
             "state": with_output(state),
             "weights": {},
             "vectors": vectors,
             "reset_state": [] if how.resets is None else with_output(self.get_initial_state(batch)),
         }
         data = {"slots": how.flags(steps), "fixed": {"held": {"integers": integers}}}
-        ids = [a for a in inputs if not _is_float(a)]
+        ids = [a for a in inputs if not is_float(a)]
         if ids:
             data["slots"]["ids"] = ids
         count = len(flow["state"])
@@ -317,10 +317,6 @@ class KerasCell(AbstractCell):
             states=made["emit"][1:] if how.emit == "states" else None,
             start=list(flow["state"]) if how.holds_start else None,
         )
-
-
-def _is_float(a):
-    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(a.dtype))
 
 
 def _dealt(kinds, floats, others):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 from keras import ops, tree
 
 from keras_rnnx.arguments import FromConfig, config_of
@@ -15,6 +16,11 @@ from keras_rnnx.engine.sequential import Walk
 def as_shape(size):
     """The size of a state as a shape without the batch; None for a size that the call decides."""
     return (size,) if size is None or isinstance(size, int) else tuple(size)
+
+
+def is_float(a):
+    """Whether an array or a variable has numbers with a gradient."""
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(a.dtype))
 
 
 def refuse_attention(owner, cell):

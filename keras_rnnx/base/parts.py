@@ -8,6 +8,7 @@ import keras
 from keras import ops, tree
 
 from keras_rnnx.base import reading
+from keras_rnnx.base.interface import is_float
 from keras_rnnx.base.projecting import FED
 from keras_rnnx.base.scopes import Given, Noting, values
 from keras_rnnx.engine import products
@@ -191,7 +192,8 @@ class CellPart(Part):
 
         with _multiplying(self.cell, note), Noting(read):
             self.cell.inputs(whole)
-        self._multiplied, self._read, self._mode = multiplied, list(read.values()), self.cell.quantization_mode
+        self._multiplied, self._mode = multiplied, self.cell.quantization_mode
+        self._read = [[v for v in read.values() if is_float(v) is wanted] for wanted in (True, False)]
         self._whole = set(multiplied) - parts if self.joined else set()
 
     def _found(self):
@@ -237,7 +239,9 @@ class CellPart(Part):
             made = zip(next(shares), multiply(f"inputs:{weight.name}", left, count), strict=True)
             return [ops.cast(share + a, x.dtype) for share, a in made]
 
-        with _multiplying(self.cell, product), Given(self._found()[1], vectors["inputs"]):
+        floats, integers = self._found()[1]
+        given = Given([*floats, *integers], [*vectors["inputs"], *fixed.get("integers", [])])
+        with _multiplying(self.cell, product), given:
             return {"inputs": list(self.cell.inputs(whole).values())}
 
     def weights(self):
@@ -258,7 +262,7 @@ class CellPart(Part):
         del how
         vectors = {"step": self.cell.values_of_vectors()}
         if self.fed:
-            vectors["inputs"] = values(self._found()[1])
+            vectors["inputs"] = values(self._found()[1][0])
         return vectors
 
     def drawn(self, how, steps, batch):
@@ -269,6 +273,8 @@ class CellPart(Part):
             if self.fed and self.cell.dropout:
                 ones = ops.ones((1, batch, self.cell.features - self.joined), self.cell.compute_dtype)
                 data["fixed"]["dropout"] = self.cell.dropped(ones, how)[0]
+        if self.fed and self._found()[1][1]:
+            data["fixed"]["integers"] = values(self._found()[1][1])
         return data
 
     def step(self, training, x, multiply, vectors, *state):

@@ -151,8 +151,8 @@ class Parts:
         unable = [part.name for part in parts if type(part).quantize is keras.layers.Layer.quantize]
         if unable or not parts:
             raise NotImplementedError(
-                f"Expected layers with matrices of products in {type(self).__name__} {self.name!r}, all of which can "
-                f"be quantized. Received: {unable or parts}"
+                f"Expected layers with matrices of products in {type(self).__name__} {self.name!r}, all of which have "
+                f"`quantize`. Received: {unable or parts}"
             )
         for part in [part for part in parts if part.quantization_mode is None] or parts:
             part.quantize(mode, config=config)

@@ -112,7 +112,7 @@ def _of_keras(part):
     kind = getattr(keras.layers, found[0])
     known = config.keys() & _arguments(kind)
     plain = registered.from_config({name: config[name] for name in known}).get_config()
-    more = {name: value for name, value in config.items() if name not in known and value != plain[name]}
+    more = {name: value for name, value in config.items() if name not in known and value != plain.get(name)}
     if more:
         raise ValueError(f"Expected a {label} of nothing but what Keras has. Received: {more}")
     return lambda config: kind.from_config({name: config[name] for name in known})
