@@ -46,6 +46,7 @@ def _examples(page):
         "docs/models.md",
         "docs/decoding.md",
         "docs/exporting.md",
+        "docs/quantization.md",
         "docs/gradients.md",
         "docs/migrating.md",
     ],

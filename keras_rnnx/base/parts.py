@@ -149,7 +149,7 @@ class CellPart(Part):
 
     def __init__(self, cell, fed=False):
         super().__init__(cell, fed)
-        self._multiplied, self._read, self._whole = None, None, set()
+        self._multiplied, self._read, self._integers, self._whole = None, None, None, set()
         self._mode = None  # the quantization of the cell when they were found
 
     @property
@@ -193,13 +193,14 @@ class CellPart(Part):
         with _multiplying(self.cell, note), Noting(read):
             self.cell.inputs(whole)
         self._multiplied, self._mode = multiplied, self.cell.quantization_mode
-        self._read = [[v for v in read.values() if is_float(v) is wanted] for wanted in (True, False)]
+        self._read = [v for v in read.values() if is_float(v)]
+        self._integers = [v for v in read.values() if not is_float(v)]
         self._whole = set(multiplied) - parts if self.joined else set()
 
     def _found(self):
         if self._read is None or self._mode != self.cell.quantization_mode:
             self.check()
-        return self._multiplied, self._read
+        return self._multiplied, self._read, self._integers
 
     def inputs(self, x, how=None):
         """See `Part`."""
@@ -210,7 +211,7 @@ class CellPart(Part):
 
     def _ahead(self, x):
         """The layer's inputs and their share of each product with the whole input, in the order of the products."""
-        made, (multiplied, _) = [], self._found()
+        made, (multiplied, *_) = [], self._found()
 
         def product(row, weight, count):
             if multiplied.get(getattr(weight, "name", None)) is weight and weight.name in self._whole:
@@ -239,7 +240,7 @@ class CellPart(Part):
             made = zip(next(shares), multiply(f"inputs:{weight.name}", left, count), strict=True)
             return [ops.cast(share + a, x.dtype) for share, a in made]
 
-        floats, integers = self._found()[1]
+        _, floats, integers = self._found()
         given = Given([*floats, *integers], [*vectors["inputs"], *fixed.get("integers", [])])
         with _multiplying(self.cell, product), given:
             return {"inputs": list(self.cell.inputs(whole).values())}
@@ -262,7 +263,7 @@ class CellPart(Part):
         del how
         vectors = {"step": self.cell.values_of_vectors()}
         if self.fed:
-            vectors["inputs"] = values(self._found()[1][0])
+            vectors["inputs"] = values(self._found()[1])
         return vectors
 
     def drawn(self, how, steps, batch):
@@ -273,8 +274,8 @@ class CellPart(Part):
             if self.fed and self.cell.dropout:
                 ones = ops.ones((1, batch, self.cell.features - self.joined), self.cell.compute_dtype)
                 data["fixed"]["dropout"] = self.cell.dropped(ones, how)[0]
-        if self.fed and self._found()[1][1]:
-            data["fixed"]["integers"] = values(self._found()[1][1])
+        if self.fed and self._found()[2]:
+            data["fixed"]["integers"] = values(self._found()[2])
         return data
 
     def step(self, training, x, multiply, vectors, *state):

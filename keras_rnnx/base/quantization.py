@@ -44,7 +44,8 @@ class Quantizable:
         Args:
             mode: `"int8"`.
             type_check: not used.
-            config: a `keras.quantizers.Int8QuantizationConfig` without a `weight_quantizer`, or None.
+            config: a `keras.quantizers.Int8QuantizationConfig` without a `weight_quantizer`, or None. Its
+                `activation_quantizer` is not used: activations stay floats.
 
         Raises:
             NotImplementedError: for another mode or a `weight_quantizer`; `Model.quantize` warns and leaves the layer.
@@ -54,7 +55,7 @@ class Quantizable:
         check_mode(self, mode, config)
         if not self._kernels:
             raise NotImplementedError(f"Expected a layer with matrices of products. Received: {self!r}")
-        weights = {weight.name: weight for weight in self.weights}
+        weights = self._by_name()
         for name in self._kernels:
             old = weights[name]
             found = keras.quantizers.abs_max_quantize(
@@ -84,6 +85,10 @@ class Quantizable:
         wide = at_least_single(self.compute_dtype)
         return ops.cast(weight, wide) / ops.cast(getattr(self, f"{weight.name}_scale"), wide)
 
+    def _by_name(self):
+        """The weights by their names; its own, which come first, before those of an activation with weights."""
+        return {weight.name: weight for weight in reversed(self.weights)}
+
     # In the order of `weights` stands first what is trained, which `quantize` changes: names tell the rest apart.
 
     def save_own_variables(self, store):
@@ -91,15 +96,15 @@ class Quantizable:
         if self.quantization_mode is None:
             super().save_own_variables(store)
             return
-        for weight in self.weights:
-            store[weight.name] = weight
+        for name, weight in self._by_name().items():
+            store[name] = weight
 
     def load_own_variables(self, store):
         """Loads the weights, see `save_own_variables`."""
         if self.quantization_mode is None:
             super().load_own_variables(store)
             return
-        weights = {weight.name: weight for weight in self.weights}
+        weights = self._by_name()
         if set(store.keys()) != set(weights):
             raise ValueError(
                 f"Expected the weights {sorted(weights)} of {self.name!r}, which is quantized. "
