@@ -64,14 +64,14 @@ class ResetStates(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         """Puts the states aside, and resets."""
-        self._aside = [[keras.ops.copy(v) for v in layer.carried] for layer in self._layers()]
+        self._aside = [[keras.ops.copy(v) for v in layer.held] for layer in self._layers()]
         reset_states(self.model)
 
     def on_test_end(self, logs=None):
         """Takes the states back."""
         for layer, values in zip(self._layers(), self._aside, strict=True):
-            if [tuple(v.shape) for v in layer.carried] == [tuple(v.shape) for v in values]:
-                for variable, value in zip(layer.carried, values, strict=True):
+            if [tuple(v.shape) for v in layer.held] == [tuple(v.shape) for v in values]:
+                for variable, value in zip(layer.held, values, strict=True):
                     variable.assign(value)
             else:
                 layer.reset_state()

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.masks import rows
 from keras_rnnx.layers.sequence import SequenceLayer
 
@@ -11,7 +12,8 @@ class StatefulLayer(SequenceLayer):
     """A layer that can keep its final states for the next call.
 
     The states are variables but not weights: they are not saved, and `get_weights` leaves them out. A row that has not
-    begun starts from the layer's own initial state as it is then, which training or loading may have changed.
+    begun starts from the layer's own initial state as it is then, which training or loading may have changed. Under a
+    `tf.distribute` strategy each replica keeps the states of its own rows, in its own copy of the variables.
     """
 
     def __init__(self, *args, **kwargs):
@@ -34,6 +36,11 @@ class StatefulLayer(SequenceLayer):
     def carried(self):
         """All that a call hands to the next one, as variables: the kept states, and which rows have begun."""
         return [*self._kept, self._begun] if self._kept else []
+
+    @property
+    def held(self):
+        """What can be copied and assigned of `carried`: where replicas keep states of their own, those of each."""
+        return [held for variable in self.carried for held in backend.replicas(variable)]
 
     def save_own_variables(self, store):
         """Saves nothing: the weights belong to the cell."""
@@ -62,6 +69,7 @@ class StatefulLayer(SequenceLayer):
 
     def kept_state(self, batch):
         """The states of the first `batch` rows: kept, or the layer's own where a row has not begun."""
+        backend.check_rows(batch, self._begun.value)
         own = keras.tree.flatten(self.get_initial_state(batch))
         begun = ops.copy(self._begun.value[:batch])  # torch changes variables in place, before the gradient reads them
         kept = [v.value[:batch] for v in self._kept]

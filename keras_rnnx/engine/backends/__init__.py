@@ -16,6 +16,9 @@ Nothing above this package knows which backend runs. A backend module offers:
   gradients.
 - `matmul(left, right, dtype)`: a product accumulated in at least float32.
 - `bucket(slots)`: pads a time axis of unknown length, so that a varying length compiles few programs.
+- `check_rows(batch, begun)`: raises where a batch of so many rows, cut into replicas, would meet the states of other
+  rows than before; `begun` tells which rows of this replica have a state.
+- `replicas(variable)`: what can be read and assigned of a Keras variable: itself, or its copies in several replicas.
 - `known(tensor)`: its values where they are known now.
 - `now()`: a context in which what is computed is known at once, whatever is being traced.
 - `register(library)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or tells

@@ -314,3 +314,24 @@ def _attribute(value):
     if isinstance(value, int):
         return f"{value} : i64"
     return f"array<f32{': ' if len(value) else ''}{', '.join(f'{float(v)!r}' for v in value)}>"
+
+
+def check_rows(batch, begun):
+    """See `engine.backends`. Fails as the graph runs, since a strategy cuts a batch only then."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return
+    count = tf.math.count_nonzero(begun, dtype="int32")
+    message = (
+        "Expected batches of one size in a stateful layer under a tf.distribute strategy, where each replica keeps the "
+        "states of its own rows: drop the remainder, or call `reset_state()` before another size. Received, in a "
+        "replica, rows with a state and rows of the batch:"
+    )
+    tf.debugging.Assert((count == 0) | (count == batch), [message, count, batch])
+
+
+def replicas(variable):
+    """The variable itself, or, made under a strategy, the copies that the replicas of this process have."""
+    value = variable.value
+    if not isinstance(value, tf.distribute.DistributedValues):
+        return [variable]
+    return list(value.distribute_strategy.experimental_local_results(value))

@@ -8,8 +8,8 @@ from keras import ops, tree
 from keras_rnnx.engine.backends.unrolled import scan
 
 __all__ = [
-    "NAME", "Region", "bucket", "compiled", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp",
-    "matmul", "now", "scan", "vjp",
+    "NAME", "Region", "bucket", "check_rows", "compiled", "compiles", "custom_vjp", "device", "fused", "known",
+    "local_vjp", "matmul", "now", "replicas", "scan", "vjp",
 ]  # fmt: skip
 
 NAME = "torch"
@@ -155,3 +155,13 @@ def now():
 def known(tensor):
     """The values of a tensor as a NumPy array."""
     return tensor.detach().cpu().numpy()
+
+
+def check_rows(batch, begun):
+    """See `engine.backends`. Nothing cuts a batch here."""
+    del batch, begun
+
+
+def replicas(variable):
+    """The variable itself."""
+    return [variable]
