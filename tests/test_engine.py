@@ -12,6 +12,7 @@ import keras_rnnx
 from keras_rnnx.base.interface import Reading
 from keras_rnnx.engine import gates, masks, paths, products
 from keras_rnnx.engine.gates import Gates
+from keras_rnnx.native import library
 
 pytestmark = pytest.mark.every_backend
 
@@ -108,7 +109,8 @@ def test_lengths_as_a_mask():
 # ---- paths: from the configuration alone ----
 
 LOOP = {"tensorflow": "xla loop", "jax": "xla loop", "torch": "python loop"}[BACKEND]
-FUSED = "torch fused" if BACKEND == "torch" else LOOP
+NATIVE = "native" if library.problem() is None else LOOP
+FUSED = "torch fused" if BACKEND == "torch" else NATIVE
 
 
 def path(layer, **how):
@@ -126,15 +128,15 @@ def path(layer, **how):
         (keras_rnnx.VanillaRNN(H, "relu"), {}, FUSED),
         (keras_rnnx.VanillaRNN(H, output_units=2), {}, FUSED),
         (keras_rnnx.LSTM(H, dropout=0.5), {"training": True}, FUSED),
-        (keras_rnnx.LSTM(H, recurrent_dropout=0.5), {"training": True}, LOOP),
+        (keras_rnnx.LSTM(H, recurrent_dropout=0.5), {"training": True}, NATIVE),
         (keras_rnnx.LSTM(H, recurrent_dropout=0.5), {"training": False}, FUSED),
-        (keras_rnnx.LSTM(H), {"mask": True}, LOOP),
-        (keras_rnnx.LSTM(H), {"resets": True}, LOOP),
-        (keras_rnnx.LSTM(H), {"emit": "states"}, LOOP),
+        (keras_rnnx.LSTM(H), {"mask": True}, NATIVE),
+        (keras_rnnx.LSTM(H), {"resets": True}, NATIVE),
+        (keras_rnnx.LSTM(H), {"emit": "states"}, NATIVE),
         (keras_rnnx.GRU(H), {"emit": "states"}, FUSED),
         (keras_rnnx.LSTM(H, "relu"), {}, LOOP),
         (keras_rnnx.GRU(H, reset_after=False), {}, LOOP),
-        (keras_rnnx.LSTM(H, zoneout=0.1), {}, LOOP),
+        (keras_rnnx.LSTM(H, zoneout=0.1), {}, NATIVE),
         (keras_rnnx.LSTM(H, normalization="rms"), {}, LOOP),
         (keras_rnnx.LSTM(H, recurrent_structure="diagonal"), {}, LOOP),
         (keras_rnnx.LSTM(H, memory=("remat", 2)), {}, LOOP),
