@@ -46,6 +46,19 @@ def serialized(name, value):
     return value
 
 
+def without_legacy(config):
+    """A configuration without what older versions of Keras wrote into it to say how a layer is computed.
+
+    Raises:
+        ValueError: if it says that time is the first axis, which no layer of Keras 3 reads.
+    """
+    if config.get("time_major"):
+        raise ValueError(
+            "Expected sequences (B, T, D), time_major=False. Received: a configuration with time_major=True"
+        )
+    return {name: value for name, value in config.items() if name not in ("implementation", "use_cudnn", "time_major")}
+
+
 def positive(name, value):
     """`value`, an integer > 0, or a ValueError that says so."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value <= 0:

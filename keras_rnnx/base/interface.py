@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops, tree
 
-from keras_rnnx.arguments import config_of
+from keras_rnnx.arguments import config_of, without_legacy
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.engine.sequential import Walk
@@ -215,6 +215,7 @@ class AbstractCell(keras.layers.Layer):
                 return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
             return value
 
+        config = without_legacy(config)
         return super().from_config({k: cells(v) if k in cls.CELLS else v for k, v in config.items()})
 
     def get_config(self):

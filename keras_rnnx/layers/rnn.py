@@ -89,7 +89,7 @@ class RNN(StatefulLayer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        config = dict(config)
+        config = arguments.without_legacy(config)
         cell = keras.saving.deserialize_keras_object(config.pop("cell"), custom_objects=custom_objects)
         return cls(cell, **config)
 
@@ -335,4 +335,4 @@ class CellLayer(RNN):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        return super(RNN, cls).from_config(config)
+        return super(RNN, cls).from_config(arguments.without_legacy(config))

@@ -1,0 +1,151 @@
+"""What is written to a file comes back in a process that imports keras_rnnx alone; a damaged file is an error."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from cases import BACKEND, array, randomized
+
+import keras_rnnx
+from keras_rnnx import attention
+from keras_rnnx.catalogue import list_cells
+from keras_rnnx.models import (
+    CRF,
+    Forecaster,
+    MaskedMaxPooling,
+    MaskedMeanPooling,
+    SequenceClassifier,
+    SequenceGenerator,
+    SequenceTagger,
+)
+from keras_rnnx.seq2seq import Decoder, Encoder, Seq2Seq
+
+sys.path.append(str(pathlib.Path(__file__).parent / "released"))
+from write import families, model_of  # noqa: E402
+
+pytestmark = [pytest.mark.every_backend, pytest.mark.core]
+
+B, T, D, H, V = 2, 5, 3, 4, 7
+
+
+def functional():
+    """A model of the mechanisms, the cell and the poolings of attention, and its inputs."""
+    memory, x = keras.Input((T, D)), keras.Input((3, D))
+    mechanisms = [
+        attention.BahdanauAttention(H, normalized=True),
+        attention.LuongAttention(scale="learned"),
+        attention.LocationAttention(H, filters=2, kernel_size=3),
+        attention.MonotonicAttention(attention.BahdanauAttention(H)),
+        attention.MultiHeadAttention(2, 3),
+    ]
+    cells = [attention.AttentionCell(keras_rnnx.GRUCell(H), mechanism) for mechanism in mechanisms]
+    outputs = [keras_rnnx.RNN(cell)(x, memory=memory) for cell in cells]
+    outputs += [attention.MultiHeadAttention(2, 3)(x, memory)]
+    outputs += [layer(memory) for layer in (attention.AttentionPooling(H), MaskedMaxPooling(), MaskedMeanPooling())]
+    return keras.Model([memory, x], outputs)
+
+
+def tasks(rng):
+    """The models for tasks by name, built, each with inputs."""
+    x = np.float32(rng.normal(size=(B, T, D)))
+    tokens = rng.integers(1, V, size=(B, T)).astype("int32")
+    encoder = Encoder(keras_rnnx.GRUCell(H), bidirectional=True, vocabulary=V, embedding=D)
+    decoder = Decoder(V, keras_rnnx.GRUCell(H), attention.LuongAttention(), embedding=D)
+    made = {
+        "attention": (functional(), [x, x[:, :3]]),
+        "classifier": (SequenceClassifier(3, keras_rnnx.GRU(H), depth=2, residual="dense", mask_value=0.0), x),
+        "tagger": (SequenceTagger(3, keras_rnnx.LSTM(H), vocabulary=V, embedding=D, crf=CRF()), tokens),
+        "generator": (SequenceGenerator(keras_rnnx.GRUCell(H), vocabulary=V, embedding=D, start=1, end=2), tokens),
+        "forecaster": (Forecaster(2, keras_rnnx.MinGRUCell(H)), x),
+        "translator": (Seq2Seq(encoder, decoder, start=1, end=2), {"source": tokens, "target": tokens}),
+    }
+    for model, inputs in made.values():
+        if not model.built:
+            model(keras.tree.map_structure(lambda a: keras.Input(a.shape[1:], dtype=a.dtype.name), inputs))
+        randomized(model, rng)
+    return made
+
+
+def layers(rng):
+    """A model of the layers of each family, with inputs."""
+    for name, some in families().items():
+        model = model_of(some)
+        yield name, (model, [np.float32(rng.normal(size=(B, *i.shape[1:]))) for i in model.inputs])
+
+
+FRESH = """
+import json, pathlib, sys
+import keras
+import numpy as np
+import keras_rnnx
+
+folder = pathlib.Path(sys.argv[1])
+files = sorted(folder.glob("*.keras"))
+for file in files:
+    model = keras.saving.load_model(file, safe_mode=True)
+    told = json.loads(file.with_suffix(".json").read_text())
+    with np.load(file.with_suffix(".npz")) as arrays:
+        weights, y = ([arrays[f"{kind}{i}"] for i in range(told[kind])] for kind in "wy")
+        x = keras.tree.map_structure(lambda name: arrays[name], told["x"])
+    assert json.loads(json.dumps(model.get_config())) == told["config"], file.stem
+    again = type(model).from_config(told["config"])
+    if not again.built:
+        again(keras.tree.map_structure(lambda a: keras.Input(a.shape[1:], dtype=a.dtype.name), x))
+    again.load_weights(file.with_suffix(".weights.h5"))
+    for made in (model, again):
+        for one, other in zip(made.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=file.stem)
+    for one, other in zip(keras.tree.flatten(model(x)) if y else [], y, strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(one), other, rtol=1e-5, atol=1e-5, err_msg=file.stem)
+print("models:", len(files))
+"""
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Models of every public layer, with inputs, by name."""
+    rng = np.random.default_rng(7)
+    return {**dict(layers(rng)), **tasks(rng)}
+
+
+def test_every_layer_and_model_is_the_same_in_a_fresh_process(made, tmp_path):
+    """Configuration and weights of all; the outputs too where no loop has to be compiled for them, else of one."""
+    for name, (model, x) in made.items():
+        flat = keras.tree.flatten(model(x)) if BACKEND == "torch" or name == "tagger" else []
+        names = [f"x{i}" for i in range(len(keras.tree.flatten(x)))]
+        told = {"config": model.get_config(), "x": keras.tree.pack_sequence_as(x, names)}
+        told |= {"w": len(model.weights), "y": len(flat)}
+        arrays = dict(zip(names, keras.tree.flatten(x), strict=True))
+        arrays |= {f"w{i}": w for i, w in enumerate(model.get_weights())}
+        np.savez(tmp_path / f"{name}.npz", **arrays, **{f"y{i}": array(y) for i, y in enumerate(flat)})
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+        model.save(tmp_path / f"{name}.keras")
+        model.save_weights(tmp_path / f"{name}.weights.h5")
+        with zipfile.ZipFile(tmp_path / f"{name}.keras") as file:
+            assert sorted(file.namelist()) == ["config.json", "metadata.json", "model.weights.h5"]
+    command = [sys.executable, "-c", FRESH, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip().endswith(f"models: {len(made)}")
+
+
+def test_no_public_layer_is_left_out(made):
+    found = set()
+    for model, _ in made.values():
+        found |= set(json.dumps(keras.saving.serialize_keras_object(model)).split('"'))
+    modules = (keras_rnnx, keras_rnnx.attention, keras_rnnx.models, keras_rnnx.seq2seq)
+    public = {
+        name
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, keras.layers.Layer) and not name.startswith("_")
+    }
+    inside = {row.cell.__name__ for row in list_cells()}  # the layer of the same name makes them
+    bases = {"Cell", "LinearCell", "MatrixCell", "ChainedCell", "Mechanism", "TextModel"}
+    elsewhere = {"Trunk", "Text"}  # a part that a model makes; what needs TensorFlow, in test_models_classifier.py
+    assert public - inside - bases - elsewhere - found == set()
