@@ -1,7 +1,6 @@
 """Backups of a training that a kill cannot damage."""
 
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -9,8 +8,10 @@ import shutil
 import keras
 import numpy as np
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.engine.backends import backend
 from keras_rnnx.inspection import stateful_layers
+
+EPOCH = "training_metadata.json"  # from which Keras' callback takes the epoch
 
 
 class BackupAndRestore(keras.callbacks.Callback):
@@ -19,40 +20,33 @@ class BackupAndRestore(keras.callbacks.Callback):
     Keras' callback of the same name backs up the weights, the optimizer and the epoch. This one also keeps
 
     * the states that stateful layers of this package carry, which are no weights;
-    * the state of every seed generator, so that dropout draws what it would have drawn;
-    * the states of Python's and NumPy's random generators, from which Keras shuffles arrays on JAX.
+    * the states of seed generators, so that dropout draws what it would have drawn;
+    * the states of the random generators of Python, NumPy and torch, by which Keras shuffles.
 
-    Each backup is written into a folder of its own and renamed when it is whole, and only then is the one before
-    deleted: a kill or a full disk at any moment leaves a whole one. See [what a resumed training
+    At the end of each epoch a backup is written into a folder of its own, which is renamed once it is whole, and only
+    then is the one before deleted: a kill or a full disk at any moment leaves a whole one. See [what a resumed training
     repeats](../saving.md#after-a-kill).
 
     Args:
-        backup_dir: str or path of a local folder, which no other callback uses.
-        save_freq: `"epoch"`, or an int n > 0: every n batches. A backup from inside an epoch begins that epoch again
-            from its first batch, with the weights it had then.
+        backup_dir: str or path of a local folder, which nothing else uses.
         delete_checkpoint: bool, whether the folder is deleted when the training ends.
 
     Attributes:
-        latest: the path of the last whole backup, or None. Known before training.
+        latest: the path of the last whole backup, or None; known before training.
 
     Raises:
-        ValueError: if an argument is out of range; when training begins, if the backup is not one of this model.
-        OSError: when training begins, if the folder cannot be made or the backup not be read; later, if the disk is
-            full.
+        ValueError: when training begins, if the backup is not one of this model.
+        OSError: if a backup cannot be written; when training begins, if the folder cannot be made.
 
     Example:
         backup = keras_rnnx.callbacks.BackupAndRestore("backup")
         model.fit(x, y, epochs=100, callbacks=[backup])  # after a kill, the same line again
     """
 
-    def __init__(self, backup_dir, save_freq="epoch", delete_checkpoint=True):
+    def __init__(self, backup_dir, delete_checkpoint=True):
         super().__init__()
         self.backup_dir = pathlib.Path(backup_dir)
-        if save_freq != "epoch":
-            positive("save_freq", save_freq)
         self.delete_checkpoint = bool(delete_checkpoint)
-        self._unfinished = self.backup_dir / "unfinished"
-        self._writer = keras.callbacks.BackupAndRestore(str(self._unfinished), save_freq)
 
     @property
     def latest(self):
@@ -60,105 +54,110 @@ class BackupAndRestore(keras.callbacks.Callback):
         return max(self._whole(), default=None)
 
     def _whole(self):
-        """The paths of the whole backups."""
+        """The paths of the whole backups: one, or two where a kill came before the older one was deleted."""
         return list(self.backup_dir.glob("[0-9]" * 8))
-
-    def set_model(self, model):
-        """Keeps the model."""
-        super().set_model(model)
-        self._writer.set_model(model)
 
     def on_train_begin(self, logs=None):
         """Restores the last whole backup, if there is one."""
-        if self._unfinished.exists():
-            shutil.rmtree(self._unfinished)  # a kill has cut it off
-        self._unfinished.mkdir(parents=True)  # raises here rather than after an epoch
-        self._unfinished.rmdir()
-        if self.latest is not None:
-            reader = keras.callbacks.BackupAndRestore(str(self.latest))
-            reader.set_model(self.model)
-            reader.on_train_begin()
-            restore_variables(self.model, self.latest / "variables.npz")
-            restore_generators(json.loads((self.latest / "generators.json").read_text()))
+        self._empty_folder().rmdir()  # raises here, rather than after an epoch, where it cannot be made
+        if self.latest is None:
+            return
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        told = json.loads((self.latest / EPOCH).read_text())
+        restore_variables(self.model, self.latest / "variables.npz", told["rows"])
+        restore_generators(told["generators"])
+        epoch = keras.callbacks.BackupAndRestore(str(self.latest))
+        epoch.set_model(self.model)
+        epoch.on_train_begin()
 
     def on_epoch_end(self, epoch, logs=None):
         """Backs up."""
-        self._writer.on_epoch_end(epoch, logs)
-        self._finish()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Backs up where batches are counted."""
-        self._writer.on_train_batch_end(batch, logs)
-        self._finish()
+        older = self._whole()
+        told = {"epoch": epoch + 1, "rows": rows_of(self.model), "generators": generators()}
+        try:
+            folder = self._empty_folder()
+            np.savez(folder / "variables.npz", *map(exact, variables_of(self.model)))
+            (folder / EPOCH).write_text(json.dumps(told))
+        except OSError as error:
+            kept = max(older, default="none")
+            raise OSError(
+                f"Expected to write a backup of {epoch + 1} epochs to {self.backup_dir}, where the last whole one is "
+                f"{kept}. Received: {error}"
+            ) from error
+        folder.rename(self.backup_dir / f"{1 + int(max(older).name) if older else 1:08}")
+        for whole in older:
+            shutil.rmtree(whole)
 
     def on_train_end(self, logs=None):
         """Deletes the backups."""
         if self.delete_checkpoint:
-            shutil.rmtree(self.backup_dir)
+            shutil.rmtree(self.backup_dir, ignore_errors=True)
 
-    def _finish(self):
-        """Completes what Keras has written, if it has, and lets it take the place of the backup before."""
-        if not self._unfinished.exists():
-            return
-        np.savez(self._unfinished / "variables.npz", **variables_of(self.model))
-        (self._unfinished / "generators.json").write_text(json.dumps(generators()))
-        older = self._whole()
-        number = int(max(older).name) + 1 if older else 1
-        os.rename(self._unfinished, self.backup_dir / f"{number:08}")
-        for folder in older:
+    def _empty_folder(self):
+        """The folder to write into, without what a kill may have left there."""
+        folder = self.backup_dir / "unfinished"
+        if folder.exists():
             shutil.rmtree(folder)
-
-
-def beside_weights(model):
-    """The variables of a model that are no weights, by a name that a second process gives them too.
-
-    They are what stateful layers carry, and the states of seed generators. Not the metrics, which start each epoch.
-    """
-    found = {
-        f"layer_{n}_{i}": variable
-        for n, layer in enumerate(stateful_layers(model))
-        for i, variable in enumerate(layer.carried)
-    }
-    known = {id(v) for v in (*found.values(), *model.weights, *model.metrics_variables)}
-    others = [v for v in model.variables if id(v) not in known]
-    return {**found, **{f"variable_{i}": variable for i, variable in enumerate(others)}}
+        folder.mkdir(parents=True)
+        return folder
 
 
 def variables_of(model):
-    """The values of the variables of a model that are no weights, as arrays by name."""
-    return {name: keras.ops.convert_to_numpy(v) for name, v in beside_weights(model).items()}
+    """All variables that a training changes and the next epoch reads: of the model, carried states, the optimizer."""
+    passing = {id(v) for v in model.metrics_variables}
+    found = {id(v): v for v in [*model.variables, *model.optimizer.variables] if id(v) not in passing}
+    return list(found.values())
 
 
-def restore_variables(model, file):
-    """Gives a model the variables that `variables_of` has told of one like it.
+def rows_of(model):
+    """For how many rows each stateful layer keeps states."""
+    return [layer.states[0].shape[0] if layer.states else 0 for layer in stateful_layers(model)]
+
+
+def exact(variable):
+    """A variable as an array of a type that NumPy knows, with the same values."""
+    value = keras.ops.convert_to_numpy(variable)
+    return value.astype("float32") if value.dtype.kind == "V" else value  # bfloat16
+
+
+def restore_variables(model, file, rows):
+    """Gives a model the values of `variables_of` another one like it.
+
+    Args:
+        model: the model.
+        file: path of the arrays.
+        rows: `rows_of` the other one.
 
     Raises:
         ValueError: if they are not those of such a model.
     """
+    layers = stateful_layers(model)
+    for layer, count in zip(layers, rows, strict=False):
+        if count:
+            layer.known_batch(count)
+    variables = variables_of(model)
     with np.load(file) as arrays:
-        values = dict(arrays)
-    for n, layer in enumerate(stateful_layers(model)):
-        if f"layer_{n}_0" in values:
-            layer.known_batch(len(values[f"layer_{n}_0"]))
-    variables = beside_weights(model)
-    expected = {name: tuple(v.shape) for name, v in variables.items()}
-    received = {name: value.shape for name, value in values.items()}
-    if expected != received:
+        values = list(arrays.values())
+    expected, received = ([tuple(a.shape) for a in some] for some in (variables, values))
+    if expected != received or len(layers) != len(rows):
         raise ValueError(
-            f"Expected in {file} states and seeds of this model, of the shapes {expected}. Received: {received}"
+            f"Expected in {file} the variables of this model and its optimizer, of the shapes {expected}. "
+            f"Received: {received}"
         )
-    for name, variable in variables.items():
-        variable.assign(values[name])
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def generators():
-    """The states of Python's and NumPy's random generators, as plain data."""
+    """The states of the random generators of Python, NumPy and the backend, as plain data."""
     name, keys, *rest = np.random.get_state()
-    return {"python": random.getstate(), "numpy": [name, keys.tolist(), *rest]}
+    return {"python": random.getstate(), "numpy": [name, keys.tolist(), *rest], backend.NAME: backend.generators()}
 
 
 def restore_generators(states):
-    """Sets Python's and NumPy's random generators to what `generators` has told."""
+    """Sets the random generators to what `generators` has told."""
     version, keys, gauss = states["python"]
     random.setstate((version, tuple(keys), gauss))
     np.random.set_state(tuple(states["numpy"]))
+    backend.restore_generators(states[backend.NAME])

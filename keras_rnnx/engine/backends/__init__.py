@@ -17,6 +17,7 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `bucket(slots)`: pads a time axis of unknown length, so that a varying length compiles few programs.
 - `known(tensor)`: its values where they are known now.
 - `now()`: a context in which what is computed is known at once, whatever is being traced.
+- `generators()` and `restore_generators(states)`: the states of its own random generators, as plain data.
 - `NAME`, `compiles()`, `device()`, `fused(kind)`: what the path rule in `engine/paths.py` needs to know.
 """
 

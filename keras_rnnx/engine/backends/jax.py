@@ -109,3 +109,13 @@ def now():
 def known(tensor):
     """The values of an array as a NumPy array where they are known now, else None."""
     return None if isinstance(tensor, jax.core.Tracer) else np.asarray(tensor)
+
+
+def generators():
+    """No states of random generators: what is drawn depends on seeds that are variables or arguments."""
+    return []
+
+
+def restore_generators(states):
+    """Nothing to set."""
+    del states

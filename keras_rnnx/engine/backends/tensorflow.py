@@ -224,3 +224,13 @@ def now():
 def known(tensor):
     """The values of a tensor as a NumPy array where they are known now, else None."""
     return tensor.numpy() if hasattr(tensor, "numpy") else None
+
+
+def generators():
+    """No states of random generators: what is drawn depends on seeds that are variables or arguments."""
+    return []
+
+
+def restore_generators(states):
+    """Nothing to set."""
+    del states

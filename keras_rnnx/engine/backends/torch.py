@@ -8,8 +8,8 @@ from keras import ops, tree
 from keras_rnnx.engine.backends.unrolled import scan
 
 __all__ = [
-    "NAME", "Region", "bucket", "compiled", "compiles", "custom_vjp", "device", "fused", "known", "local_vjp",
-    "matmul", "now", "scan", "vjp",
+    "NAME", "Region", "bucket", "compiled", "compiles", "custom_vjp", "device", "fused", "generators", "known",
+    "local_vjp", "matmul", "now", "restore_generators", "scan", "vjp",
 ]  # fmt: skip
 
 NAME = "torch"
@@ -155,3 +155,15 @@ def now():
 def known(tensor):
     """The values of a tensor as a NumPy array."""
     return tensor.detach().cpu().numpy()
+
+
+def generators():
+    """The states of torch's random generators, as plain data: that of the CPU, then those of the GPUs."""
+    return [state.tolist() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all())]
+
+
+def restore_generators(states):
+    """Sets torch's random generators to what `generators` has told."""
+    cpu, *gpus = [torch.tensor(state, dtype=torch.uint8) for state in states]
+    torch.set_rng_state(cpu)
+    torch.cuda.set_rng_state_all(gpus)
