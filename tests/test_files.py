@@ -149,3 +149,111 @@ def test_no_public_layer_is_left_out(made):
     bases = {"Cell", "LinearCell", "MatrixCell", "ChainedCell", "Mechanism", "TextModel"}
     elsewhere = {"Trunk", "Text"}  # a part that a model makes; what needs TensorFlow, in test_models_classifier.py
     assert public - inside - bases - elsewhere - found == set()
+
+
+# ---- configurations of older versions of Keras ----
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "VanillaRNN", "LSTMCell", "GRUCell"])
+def test_what_older_versions_say_about_how_a_layer_is_computed(name):
+    kind = getattr(keras_rnnx, name)
+    config = kind(H).get_config()
+    legacy = {"implementation": 2, "use_cudnn": "auto", "time_major": False}
+    assert kind.from_config({**config, **legacy}).get_config() == config
+    with pytest.raises(ValueError, match="Expected .*time_major=False.*Received: .*time_major=True"):
+        kind.from_config({**config, "time_major": True})
+
+
+@pytest.mark.parametrize("key", ["batch_input_shape", "input_length", "ragged", "consume_less", "return_runtime"])
+def test_what_keras_refuses_is_refused_by_name(key):
+    cell = keras.saving.serialize_keras_object(keras_rnnx.LSTMCell(H))
+    layer = keras.saving.serialize_keras_object(keras_rnnx.LSTM(H))
+    for kind, config in (
+        (keras_rnnx.LSTM, {"units": H}),
+        (keras_rnnx.GRUCell, {"units": H}),
+        (keras_rnnx.RNN, {"cell": cell}),
+        (keras_rnnx.Bidirectional, {"layer": layer}),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"Unrecognized keyword arguments passed to .*{key}"):
+            kind.from_config({**config, key: None})
+
+
+def test_a_model_in_the_old_format_of_keras(tmp_path, rng):
+    layers = [keras.layers.Bidirectional(keras.layers.LSTM(H, return_sequences=True)), keras.layers.SimpleRNN(2)]
+    model = randomized(keras.Sequential([keras.Input((T, D)), *layers]), rng)
+    model.save(tmp_path / "model.h5")
+    x = np.float32(rng.normal(size=(B, T, D)))
+    ours = keras_rnnx.convert(keras.saving.load_model(tmp_path / "model.h5"))
+    np.testing.assert_allclose(array(ours(x)), array(model(x)), rtol=0, atol=1e-5)
+    again = keras.models.clone_model(ours)
+    again.load_weights(tmp_path / "model.h5")
+    for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# ---- damaged files ----
+
+
+@pytest.fixture(scope="module")
+def small():
+    layers = [keras_rnnx.Bidirectional(keras_rnnx.LSTM(2, return_sequences=True)), keras_rnnx.GRU(H)]
+    return keras.Sequential([keras.Input((T, D)), *layers])
+
+
+def outcome_of(model, path):
+    """The error of reading a file, or whether it gave this model."""
+    try:
+        if path.suffix == ".keras":
+            found = keras.saving.load_model(path)
+        else:
+            found = keras.models.clone_model(model)
+            found.load_weights(path)
+    except Exception as error:  # each loader has its own; none of them may pass
+        return error
+    same = found.to_json() == model.to_json()
+    return same and all(map(np.array_equal, found.get_weights(), model.get_weights()))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_file_that_was_cut_off_or_is_another(suffix, small, tmp_path):
+    file, damaged = tmp_path / f"model{suffix}", tmp_path / f"damaged{suffix}"
+    small.save(file) if suffix == ".keras" else small.save_weights(file)
+    assert outcome_of(small, file) is True
+    content = file.read_bytes()
+    ends = np.linspace(0, len(content) - 1, 12).astype(int)
+    for wrong in (b"a text", *(content[:end] for end in ends)):
+        damaged.write_bytes(wrong)
+        assert isinstance(outcome_of(small, damaged), (OSError, ValueError)), len(wrong)
+
+
+def test_a_byte_that_has_changed_in_a_model_is_noticed(small, tmp_path, rng):
+    """By the sums of the archive. A `.weights.h5` has none."""
+    file, damaged = tmp_path / "model.keras", tmp_path / "damaged.keras"
+    small.save(file)
+    content = bytearray(file.read_bytes())
+    found = []
+    for place in rng.integers(0, len(content), size=25):
+        content[place] ^= 16
+        damaged.write_bytes(content)
+        content[place] ^= 16
+        found.append(outcome_of(small, damaged))
+    assert False not in found and sum(isinstance(one, zipfile.BadZipFile) for one in found) > 15
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras_rnnx.GRU(H),
+        lambda: keras_rnnx.LSTM(H + 1),
+        lambda: keras_rnnx.LSTM(H, use_bias=False),
+        lambda: keras_rnnx.LSTM(H, learn_initial_state=True),
+        lambda: keras_rnnx.LSTM(H, recurrent_structure="low_rank", recurrent_rank=2),
+        lambda: keras_rnnx.CoupledLSTM(H),
+        lambda: keras_rnnx.Bidirectional(keras_rnnx.LSTM(H)),
+    ],
+)
+def test_weights_of_another_layer(make, tmp_path):
+    model, other = (keras.Sequential([keras.Input((T, D)), layer]) for layer in (keras_rnnx.LSTM(H), make()))
+    model.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ValueError, match="could not be loaded|expected"):
+        other.load_weights(tmp_path / "model.weights.h5")
