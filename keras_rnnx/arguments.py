@@ -1,8 +1,8 @@
 """Checks of arguments, and their form in a configuration. Written once for all layers and cells."""
 
 import inspect
-import math
 import numbers
+import sys
 
 import keras
 
@@ -46,30 +46,58 @@ def serialized(name, value):
     return value
 
 
+def deserialized(config, custom_objects=None, names=None):
+    """A configuration whose serialized objects, perhaps only those in the entries of these names, are made."""
+
+    def made(value):
+        if isinstance(value, (list, tuple)):
+            return [made(v) for v in value]
+        if isinstance(value, dict) and "class_name" in value:
+            return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+        return value
+
+    return {name: made(value) if names is None or name in names else value for name, value in config.items()}
+
+
+def integer(name, value, least=0):
+    """`value`, an integer from `least` to what a shape can hold, or a ValueError that says so."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= value < 2**31:
+        raise ValueError(f"Expected `{name}` to be an integer >= {least}, below 2**31. Received: {name}={value!r}")
+    return int(value)
+
+
 def positive(name, value):
     """`value`, an integer > 0, or a ValueError that says so."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"Expected `{name}` to be an integer > 0. Received: {name}={value!r}")
-    return int(value)
+    return integer(name, value, 1)
+
+
+def positives(name, values):
+    """`values`, a list or tuple of integers > 0, as a list, or a ValueError that says so."""
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"Expected `{name}` to be a list of integers > 0. Received: {name}={values!r}")
+    return [positive(name, value) for value in values]
+
+
+def number(name, value, interval="(-inf, inf)"):
+    """`value`, a finite number in an interval such as `"(0, 1]"`, as a float, or a ValueError that says so."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    fits = real and low <= value <= high and abs(value) <= sys.float_info.max
+    if not fits or (value == low and interval[0] == "(") or (value == high and interval[-1] == ")"):
+        raise ValueError(f"Expected `{name}` to be a number in {interval}. Received: {name}={value!r}")
+    return float(value)
 
 
 def rate(name, value):
     """`value`, a number in [0, 1), or a ValueError that says so."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise ValueError(f"Expected `{name}` in [0, 1). Received: {name}={value!r}")
-    return float(value)
+    return number(name, value, "[0, 1)")
 
 
-def is_real(value):
-    """Whether a value is a number, and no bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def nonnegative(name, value):
-    """`value`, a finite number >= 0, or a ValueError that says so."""
-    if not (is_real(value) and 0 <= value < math.inf):
-        raise ValueError(f"Expected `{name}` to be a number >= 0. Received: {name}={value!r}")
-    return float(value)
+def checked_seed(value):
+    """`value`, an integer or None, or a ValueError that says so."""
+    if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
+        raise ValueError(f"Expected `seed` to be an integer or None. Received: seed={value!r}")
+    return None if value is None else int(value)
 
 
 def choice(name, value, allowed):

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops, tree
 
-from keras_rnnx.arguments import config_of
+from keras_rnnx.arguments import config_of, deserialized
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.engine.sequential import Walk
@@ -207,15 +207,7 @@ class AbstractCell(keras.layers.Layer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A cell from its configuration, whose entries may be cells themselves."""
-
-        def cells(value):
-            if isinstance(value, list):
-                return [cells(v) for v in value]
-            if isinstance(value, dict) and "class_name" in value and "registered_name" in value:
-                return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-            return value
-
-        return super().from_config({k: cells(v) if k in cls.CELLS else v for k, v in config.items()})
+        return super().from_config(deserialized(config, custom_objects, cls.CELLS))
 
     def get_config(self):
         """The arguments of every `__init__` of the class chain, from the attributes of the same names."""

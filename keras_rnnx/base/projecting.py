@@ -5,7 +5,7 @@ import contextvars
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import positive, rate
+from keras_rnnx.arguments import checked_seed, positive, rate
 from keras_rnnx.base.interface import AbstractCell, as_shape
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
@@ -79,7 +79,7 @@ class ProjectingCell(AbstractCell):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.dropout = rate("dropout", dropout)
         self.learn_initial_state = bool(learn_initial_state)
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.gates = tuple(self.GATES.split())
         self.states = tuple(self.STATES.split())
         self._initial = []

@@ -105,11 +105,7 @@ class Bidirectional(SequenceLayer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        config = dict(config)
-        for name in ("layer", "backward_layer"):
-            if name in config:
-                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)
+        return cls(**arguments.deserialized(config, custom_objects))
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

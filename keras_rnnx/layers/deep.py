@@ -90,7 +90,7 @@ class DeepRNN(SequenceLayer):
         self.dropout = arguments.rate("dropout", dropout)
         self.bidirectional = bool(bidirectional)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES[:-1])
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         if self.go_backwards and self.bidirectional:
             raise ValueError("Expected go_backwards=False with bidirectional=True. Received: both True")
         copies = cells or [arguments.copy_of(cell, f"{cell.name}_{n}", 2 * n) for n in range(self.depth)]
@@ -175,13 +175,7 @@ class DeepRNN(SequenceLayer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        config = dict(config)
-        cell = config.pop("cell")
-        one = not isinstance(cell, (list, tuple))
-        cells = [
-            keras.saving.deserialize_keras_object(c, custom_objects=custom_objects) for c in ([cell] if one else cell)
-        ]
-        return cls(cells[0] if one else cells, **config)
+        return cls(**arguments.deserialized(config, custom_objects))
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

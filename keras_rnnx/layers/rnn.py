@@ -89,9 +89,7 @@ class RNN(StatefulLayer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        config = dict(config)
-        cell = keras.saving.deserialize_keras_object(config.pop("cell"), custom_objects=custom_objects)
-        return cls(cell, **config)
+        return cls(**arguments.deserialized(config, custom_objects))
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

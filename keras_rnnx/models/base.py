@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_rnnx import arguments
 from keras_rnnx.models.text import TextModel, strings
-from keras_rnnx.models.trunk import Trunk, deserialized, sequences_of
+from keras_rnnx.models.trunk import Trunk, sequences_of
 
 
 class Labels:
@@ -134,7 +134,7 @@ class TrunkModel(TextModel):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
+        return cls(**arguments.deserialized(config, custom_objects))
 
     def numbers_of(self, x):
         """Inputs as arrays of numbers.

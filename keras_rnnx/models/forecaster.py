@@ -10,7 +10,7 @@ from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
 from keras_rnnx.losses import checked_quantiles
-from keras_rnnx.models.trunk import GIVEN, Trunk, deserialized
+from keras_rnnx.models.trunk import GIVEN, Trunk
 
 MODES = ("direct", "recursive")
 NORMALIZATIONS = (None, "mean", "standard")
@@ -252,7 +252,7 @@ class Forecaster(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A model from its configuration."""
-        return cls(**deserialized(config, custom_objects))
+        return cls(**arguments.deserialized(config, custom_objects))
 
     def compute_mask(self, inputs, previous_mask):
         """None: every future step is valid."""

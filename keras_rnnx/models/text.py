@@ -300,10 +300,7 @@ class Text(keras.layers.Layer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        config = dict(config)
-        for name in ("standardize", "split"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)
+        return cls(**arguments.deserialized(config, custom_objects))
 
 
 def unpadded(tokens):

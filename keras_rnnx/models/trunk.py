@@ -26,19 +26,6 @@ def sequences_of(inputs):
     return inputs["sequences"]
 
 
-def deserialized(config, custom_objects=None):
-    """A configuration with the layers and cells in it made from their own."""
-
-    def made(value):
-        if isinstance(value, (list, tuple)):
-            return [made(v) for v in value]
-        if isinstance(value, dict) and "class_name" in value:
-            return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-        return value
-
-    return {name: made(value) for name, value in config.items()}
-
-
 def embedding_layer(given, vocabulary, dtype, tied=False):
     """The `keras.layers.Embedding` that is given, or a new one of the width that is given.
 
@@ -121,7 +108,7 @@ class Trunk(keras.layers.Layer):
         self.mask_value = mask_value
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         self.supports_masking = True
         unbuilt = isinstance(cell, (list, tuple)) or not getattr(cell, "built", False)
         self.cell = cell if unbuilt else arguments.copy_of(cell, cell.name)
@@ -194,7 +181,7 @@ class Trunk(keras.layers.Layer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        return cls(**deserialized(config, custom_objects))
+        return cls(**arguments.deserialized(config, custom_objects))
 
     def valid(self, inputs, mask=None):
         """The mask (B, T) of the steps that count, or None for all: what is given and what is padding, together."""

@@ -8,7 +8,7 @@ from keras_rnnx.attention.cell import AttentionCell
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.layers.rnn import RNN
-from keras_rnnx.models.trunk import deserialized, embedding_layer
+from keras_rnnx.models.trunk import embedding_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -80,7 +80,7 @@ class Decoder(keras.layers.Layer):
         self.dropout = arguments.rate("dropout", dropout)
         self.tie_weights = bool(tie_weights)
         self.stateful = bool(stateful)
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         self.supports_masking = True
         if attention is not None:
             cell = AttentionCell(
@@ -157,7 +157,7 @@ class Decoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A decoder from its configuration."""
-        return cls(**deserialized(config, custom_objects))
+        return cls(**arguments.deserialized(config, custom_objects))
 
     # ---- the call ----
 

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_rnnx.arguments import config_of, positive
+from keras_rnnx.arguments import config_of, deserialized, positive
 from keras_rnnx.models.text import TextModel
-from keras_rnnx.models.trunk import deserialized
 from keras_rnnx.seq2seq.decoding import Decoded, compiled
 from keras_rnnx.seq2seq.strategies import Greedy
 
