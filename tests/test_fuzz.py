@@ -182,24 +182,29 @@ def test_an_archive_whose_weights_are_damaged(which, changes, kept):
 
 
 @examples(30, 10)
-@hypothesis.given(data=st.data())
-def test_a_torch_module_with_mistakes(data):
+@hypothesis.given(
+    name=st.sampled_from(["LSTM", "GRU", "RNN"]),
+    options=st.fixed_dictionaries({"bias": st.booleans(), "bidirectional": st.booleans()}),
+    levels=st.integers(1, 2),
+    projected=st.booleans(),
+    which=st.integers(0, 99),
+    change=st.sampled_from(["delete", "float16", "nan"]) | st.lists(st.integers(0, 13), max_size=3),
+)
+def test_a_torch_module_with_mistakes(name, options, levels, projected, which, change):
     torch = pytest.importorskip("torch")
-    name = data.draw(st.sampled_from(["LSTM", "GRU", "RNN"]))
-    options = {n: data.draw(st.booleans()) for n in ("bias", "bidirectional")}
-    options |= {"proj_size": 2} if name == "LSTM" and data.draw(st.booleans()) else {}
-    module = getattr(torch.nn, name)(3, 4, data.draw(st.integers(1, 2)), **options)
-    for _ in range(data.draw(st.integers(1, 2))):
-        weight = data.draw(st.sampled_from(sorted(module.state_dict())))
-        shape = data.draw(st.none() | st.lists(st.integers(0, 13), max_size=3))
-        dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.float16]))
-        if shape is None:
-            delattr(module, weight)
-        else:
-            setattr(module, weight, torch.nn.Parameter(torch.full(shape, float("nan"), dtype=dtype)))
-    try:
+    options = {**options, "proj_size": 2} if projected and name == "LSTM" else options
+    module = getattr(torch.nn, name)(3, 4, levels, **options)
+    weights = sorted(module.state_dict().items())
+    key, value = weights[which % len(weights)]
+    if change == "delete":
+        delattr(module, key)
+    else:
+        shape = tuple(value.shape) if isinstance(change, str) else change
+        dtype = torch.float16 if change == "float16" else torch.float32
+        setattr(module, key, torch.nn.Parameter(torch.full(shape, float("nan"), dtype=dtype)))
+    if change == "nan" or change == list(value.shape):
         layer = keras_rnnx.from_torch(module)
-    except Exception as error:
-        assert is_clear(error)
-        return
-    assert len(layer.get_weights()) > 0
+        assert sum(np.isnan(a).any() for a in layer.get_weights()) == 1
+    else:
+        with pytest.raises(ValueError, match="Expected weights"):
+            keras_rnnx.from_torch(module)

@@ -473,3 +473,78 @@ def test_the_input_shape_of_an_older_model():
     with pytest.warns(UserWarning, match="input_shape"):
         layer = keras_rnnx.LSTM(H, input_shape=(T, D))
     assert keras.Sequential([layer]).output_shape == (None, H)
+
+
+# ---- found by test_fuzz.py ----
+
+CONSTANTS = [
+    ("AntisymmetricRNN", "epsilon", np.nan),
+    ("CoRNN", "dt", np.inf),
+    ("CoRNN", "gamma", "2"),
+    ("UnICORNN", "alpha", np.nan),
+    ("LEM", "dt", True),
+    ("LipschitzRNN", "beta", None),
+    ("LipschitzRNN", "gamma", [0.1, np.inf]),
+    ("JANET", "beta", np.nan),
+    ("JANET", "t_max", np.inf),
+    ("STAR", "t_max", [3]),
+    ("SRU", "alpha", 10**400),
+    ("UGRNN", "forget_bias", "1"),
+    ("RHN", "transform_bias", None),
+    ("IndRNN", "recurrent_max_abs", np.nan),
+    ("ESN", "spectral_radius", np.inf),
+    ("PhasedLSTM", "period", 3),
+    ("PhasedLSTM", "leak", None),
+    ("LRU", "max_phase", np.inf),
+    ("S4D", "dt_max", np.inf),
+    ("GLA", "tau", np.inf),
+    ("ClockworkRNN", "periods", None),
+    ("DeepTransitionRNN", "input_layers", 3),
+    ("CfC", "backbone_layers", []),
+    ("LTC", "wiring", 3),
+    ("TimeLSTM", "decay", []),
+    ("LSTM", "recurrent_clip", np.inf),
+    ("LSTM", "recurrent_clip", "1"),
+    ("LSTM", "recurrent_blocks", "2"),
+    ("LSTM", "recurrent_rank", -1),
+    ("LSTM", "seed", "1"),
+    ("ClockworkRNN", "units", 2**40),
+]
+
+
+@pytest.mark.parametrize("name, argument, value", CONSTANTS)
+def test_a_constant_that_is_no_number_of_its_range(name, argument, value):
+    """Some were errors of other kinds, some made a layer whose every output is nan."""
+    with pytest.raises(ValueError, match=f"Expected .*{argument}.*Received: "):
+        getattr(keras_rnnx, name)(**{"units": H, argument: value})
+
+
+def test_a_large_memory_is_made_when_the_layer_is_built():
+    assert keras_rnnx.LMU(H, order=10**8, theta=6.0).cell.order == 10**8
+
+
+@pytest.mark.parametrize("kind, argument", [(keras_rnnx.RNN, "cell"), (keras_rnnx.DeepRNN, "cell")])
+def test_a_configuration_that_lacks_an_argument(kind, argument):
+    config = kind(keras_rnnx.GRUCell(H)).get_config()
+    del config[argument]
+    with pytest.raises(TypeError, match=argument):
+        kind.from_config(config)
+
+
+def test_an_older_configuration_of_text():
+    config = keras_rnnx.models.Text(vocabulary=["a"]).get_config()
+    del config["split"]
+    assert keras_rnnx.models.Text.from_config(config).get_config()["vocabulary"] == config["vocabulary"]
+
+
+@pytest.mark.parametrize("mistake", ["lacks", "shape", "dtype"])
+def test_a_torch_module_with_other_weights_than_it_announces(mistake):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.GRU(D, H)
+    if mistake == "lacks":
+        del module.bias_hh_l0
+    else:
+        given = torch.ones(3 * H, H).double() if mistake == "dtype" else torch.ones(3 * H, H - 1)
+        module.weight_hh_l0 = torch.nn.Parameter(given)
+    with pytest.raises(ValueError, match="Expected weights"):
+        keras_rnnx.from_torch(module)
