@@ -59,6 +59,11 @@ def deserialized(config, custom_objects=None, names=None):
     return {name: made(value) if names is None or name in names else value for name, value in config.items()}
 
 
+def checked_initializer(value):
+    """An initializer; for None the one that Keras takes then."""
+    return keras.initializers.get("glorot_uniform" if value is None else value)
+
+
 def integer(name, value, least=0):
     """`value`, an integer from `least` to what a shape can hold, or a ValueError that says so."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= value < 2**31:
@@ -71,11 +76,16 @@ def positive(name, value):
     return integer(name, value, 1)
 
 
+def several(name, values, least=0):
+    """`values`, a list or tuple of at least so many, as a list, or a ValueError that says so."""
+    if not isinstance(values, (list, tuple)) or len(values) < least:
+        raise ValueError(f"Expected `{name}` to be a list of at least {least}. Received: {name}={values!r}")
+    return list(values)
+
+
 def positives(name, values):
     """`values`, a list or tuple of integers > 0, as a list, or a ValueError that says so."""
-    if not isinstance(values, (list, tuple)):
-        raise ValueError(f"Expected `{name}` to be a list of integers > 0. Received: {name}={values!r}")
-    return [positive(name, value) for value in values]
+    return [positive(name, value) for value in several(name, values)]
 
 
 def number(name, value, interval="(-inf, inf)"):
@@ -148,7 +158,9 @@ def _unshared(part):
 
 def _shift_seeds(part, number):
     """Adds a number to the integer seeds of a serialized layer or cell, of its initializers and of its cells."""
-    config = part["config"]
+    config = part.get("config")
+    if not isinstance(config, dict):  # of a function it is the name
+        return
     if isinstance(config.get("seed"), int):
         config["seed"] += number
     kind = keras.saving.get_registered_object(part.get("registered_name"))

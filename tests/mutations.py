@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pathlib
 import warnings
 
@@ -30,6 +31,7 @@ def composed():
         "zoneout": keras_rnnx.ZoneoutCell(lstm, 0.2),
         "residual": keras_rnnx.ResidualCell(gru),
         "fast-slow": keras_rnnx.FastSlowCell([keras_rnnx.LSTMCell(3), keras_rnnx.LSTMCell(3)], lstm),
+        "chained": keras_rnnx.ChainedCell([gru, lstm]),
         "mixed": keras_rnnx.MixedMemoryCell(lstm),
         "integration": keras_rnnx.MultiplicativeIntegrationCell(lstm),
         "conv": keras_rnnx.ConvLSTM2D(2, 3, padding="same"),
@@ -119,27 +121,29 @@ def chain(error):
         error = error.__cause__ or error.__context__
 
 
-def raised_by(error):
-    """The last file of this package or of Keras on the way to an error."""
+def raised_by_us(error):
+    """Whether of this package and Keras this one is the last on the way to an error."""
     found, frame = None, error.__traceback__
     while frame is not None:
         file = pathlib.Path(frame.tb_frame.f_code.co_filename)
-        found = file if OURS in file.parents or THEIRS in file.parents else found
+        found = next((folder for folder in (OURS, THEIRS) if folder in file.parents), found)
         frame = frame.tb_next
-    return found
+    return found == OURS
 
 
-def is_clear(error):
-    """Whether what this package raises is a ValueError or TypeError that names something; Keras answers for its own."""
+def check_nothing_ran():
+    """Code out of a configuration was not executed."""
+    assert "FUZZED" not in os.environ
+
+
+def check_clear(error):
+    """What this package raises is a ValueError or TypeError that names something; Keras answers for its own."""
+    check_nothing_ran()
     for each in chain(error):
-        assert isinstance(each, Exception) and not isinstance(each, (RecursionError, MemoryError)), each
-        file = raised_by(each)
-        if file is None or OURS not in file.parents:
-            continue
-        told = isinstance(each, ValueError) and "Expected" in str(each) and "eceived" in str(each)
-        if not told and not (isinstance(each, TypeError) and "argument" in str(each)):
-            return False
-    return True
+        assert isinstance(each, Exception) and not isinstance(each, (RecursionError, MemoryError)), repr(each)
+        if raised_by_us(each):
+            told = isinstance(each, ValueError) and "Expected" in str(each) and "eceived" in str(each)
+            assert told or (isinstance(each, TypeError) and "argument" in str(each)), repr(each)
 
 
 def text_of(config):

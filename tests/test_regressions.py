@@ -519,6 +519,39 @@ def test_a_constant_that_is_no_number_of_its_range(name, argument, value):
         getattr(keras_rnnx, name)(**{"units": H, argument: value})
 
 
+@keras.saving.register_keras_serializable("tests")
+def half(shape, dtype=None):
+    """An initializer that is a function."""
+    return ops.full(shape, 0.5, dtype)
+
+
+def test_an_initializer_that_is_a_function_in_a_copy():
+    cell = keras_rnnx.GRUCell(H, kernel_initializer=half)
+    for layer in (keras_rnnx.DeepRNN(cell, 2), keras_rnnx.Bidirectional(keras_rnnx.RNN(cell))):
+        layer.build((None, T, D))
+        assert all((array(w) == 0.5).all() for w in layer.weights if w.name == "kernel")
+
+
+def test_initializers_that_are_none_are_those_of_keras():
+    layer = keras_rnnx.LSTM(H, kernel_initializer=None, recurrent_initializer=None, bias_initializer=None)
+    layer.build((None, T, D))
+    assert all(np.abs(array(w)).max() > 0 for w in layer.weights)
+    again = keras_rnnx.LSTM.from_config(layer.get_config())
+    assert again.get_config()["recurrent_initializer"]["class_name"] == "GlorotUniform"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras_rnnx.FastSlowCell(None, keras_rnnx.GRUCell(H)),
+        lambda: keras_rnnx.ChainedCell(keras_rnnx.GRUCell(H)),
+    ],
+)
+def test_what_is_no_list_of_cells(make):
+    with pytest.raises(ValueError, match="Expected .*cells. to be a list"):
+        make()
+
+
 def test_a_large_memory_is_made_when_the_layer_is_built():
     assert keras_rnnx.LMU(H, order=10**8, theta=6.0).cell.order == 10**8
 

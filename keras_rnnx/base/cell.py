@@ -5,7 +5,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive, rate
+from keras_rnnx.arguments import checked_initializer, choice, positive, rate
 from keras_rnnx.base import reading, structures
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import paths
@@ -91,7 +91,7 @@ class Cell(ProjectingCell):
         super().__init__(units, use_bias=use_bias, **kwargs)
         self.activation = keras.activations.get(activation)
         self.recurrent_activation = keras.activations.get(recurrent_activation)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.recurrent_initializer = checked_initializer(recurrent_initializer)
         self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
         self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
         self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)

@@ -5,7 +5,7 @@ import contextvars
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import checked_seed, positive, rate
+from keras_rnnx.arguments import checked_initializer, checked_seed, positive, rate
 from keras_rnnx.base.interface import AbstractCell, as_shape
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
@@ -71,8 +71,8 @@ class ProjectingCell(AbstractCell):
         super().__init__(**kwargs)
         self.units = positive("units", units)
         self.use_bias = bool(use_bias)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_initializer = checked_initializer(kernel_initializer)
+        self.bias_initializer = checked_initializer(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)

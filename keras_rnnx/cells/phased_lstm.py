@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import number
+from keras_rnnx.arguments import number, several
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -80,7 +80,7 @@ class PhasedLSTMCell(Cell):
             **kwargs,
         )
         self.peepholes = bool(peepholes)
-        if not isinstance(period, (list, tuple)) or len(period) != 2:
+        if len(several("period", period)) != 2:
             raise ValueError(f"Expected `period` to be 0 < low <= high. Received: period={period!r}")
         low = number("period", period[0], "(0, inf)")
         self.period = [low, number("period", period[1], f"[{low}, inf)")]
