@@ -186,6 +186,7 @@ from keras_rnnx.cells.wmc_lstm import WMCLSTM as WMCLSTM
 from keras_rnnx.cells.wmc_lstm import WMCLSTMCell as WMCLSTMCell
 from keras_rnnx.cells.zoneout import ZoneoutCell as ZoneoutCell
 from keras_rnnx.conversion import convert as convert
+from keras_rnnx.conversion import export_onnx as export_onnx
 from keras_rnnx.conversion import from_addons as from_addons
 from keras_rnnx.conversion import from_haste as from_haste
 from keras_rnnx.conversion import from_torch as from_torch

@@ -152,7 +152,7 @@ def test_path(layer, how, name):
 
 
 def test_a_path_says_what_a_faster_one_lacks():
-    found = paths.choose("lstm", ["masks", "zoneout"], unroll=False)
+    found = paths.choose(keras_rnnx.LSTMCell(H).fused(), ["masks", "zoneout"], unroll=False)
     if BACKEND == "torch":
         assert "masks" in found.why and "zoneout" in found.why
     assert found.name == LOOP

@@ -13,7 +13,6 @@ from keras_rnnx.engine.gates import activated, normalize, reordered, split
 from keras_rnnx.engine.sequential import Engine
 
 NORMALIZATIONS = (None, "layer", "rms")
-TORCH_GATES = {"lstm": "i f g o", "gru": "r z n"}  # torch's orders, in the names of this package
 
 # What a kernel for whole sequences computes too.
 EQUATIONS = ("step", "activate", "inputs", "inputs_of_sequence", "project", "product", "with_bias", "times")
@@ -289,9 +288,9 @@ class Cell(ProjectingCell):
             vectors["recurrent_bias"] = ops.cast(bias, self.state_dtype)
         return vectors
 
-    def fused_weights(self):
-        """kernel (G*H, D), recurrent_kernel (G*H, H) and both biases (G*H,), in torch's order of gates."""
-        order = TORCH_GATES.get(self.fused()[0], self.GATES).split()
+    def fused_weights(self, order):
+        """kernel (G*H, D), recurrent_kernel (G*H, H) and both biases (G*H,), the gates in an order such as "r z n"."""
+        order = order.split()
         weights = self.weights_of_products()["recurrent"]
         zero = ops.zeros((len(self.gates) * self.gate_units,), self.compute_dtype)
         bias = self.input_bias()
@@ -308,21 +307,20 @@ class Cell(ProjectingCell):
         return None
 
     def fused(self):
-        """A kernel for whole sequences that computes the same equations: (kind, what in the configuration it lacks)."""
-        return None, []
+        """The `Equations` that a kernel for whole sequences may compute, or None where none can."""
+        return None
 
     def whole_sequence(self):
         """What `fused` says, unless a subclass of the class that says it has other equations: then none."""
         classes = type(self).__mro__
         owner = next(i for i, cls in enumerate(classes) if "fused" in vars(cls))
         other = any(name in vars(cls) for cls in classes[:owner] for name in EQUATIONS)
-        return (None, []) if other else self.fused()
+        return None if other else self.fused()
 
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading`."""
         del steps
-        kind, missing = self.whole_sequence()
-        return paths.choose(kind, [*missing, *reading.obstacles(self, how)], how.unroll)
+        return paths.choose(self.whole_sequence(), reading.obstacles(self, how), how.unroll)
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""

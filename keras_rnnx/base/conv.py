@@ -208,5 +208,5 @@ class ConvCell(Cell):
         return split(ops.reshape(made, (*lead, *self.state_space, made.shape[-1])), len(self.gates))
 
     def fused(self):
-        """No backend has a kernel for a whole sequence of maps."""
-        return None, []
+        """Nothing has a kernel for a whole sequence of maps."""
+        return None

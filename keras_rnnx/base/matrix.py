@@ -156,7 +156,8 @@ class MatrixCell(ProjectingCell):
 
     def in_heads(self, a, size):
         """(..., heads * size) as (..., heads, size)."""
-        return ops.reshape(a, (*ops.shape(a)[:-1], self.heads, size))
+        split = (*ops.shape(a)[:-1], self.heads, size)
+        return ops.reshape(ops.expand_dims(a, -2), split)  # tf2onnx joins two reshapes in a row, with wrong sizes
 
     def normed(self, y, centered=False):
         """y (..., H) with each head divided by its root mean square, or `centered` first, then gain and bias."""

@@ -8,8 +8,7 @@ from keras import ops
 
 from keras_rnnx.base.interface import Result, as_shape
 from keras_rnnx.base.scopes import Given, Noting, NoVariables, values
-from keras_rnnx.engine import products
-from keras_rnnx.engine.backends import backend
+from keras_rnnx.engine import masks, paths, products
 from keras_rnnx.engine.gates import Gates, Recurrent, normalize, split
 from keras_rnnx.engine.segment import transition
 from keras_rnnx.engine.sequential import Walk
@@ -144,8 +143,8 @@ def single_step(cell, inputs, states, deltas=None):
 def read(cell, x, state, how):
     """Reads a sequence x (T, B, D) from a list of states; returns a `Result`."""
     path = cell.path(how)
-    if path.name == "torch fused":
-        return _read_fused(cell, cell.dropped(x, how), state, how)
+    if path.kernels is not None and not path.kernels.WALKS:
+        return _read_fused(cell, cell.dropped(x, how), state, how, path.kernels)
     flow, data = _prepared(cell, x, state, how)
     made = cell.engine.run(flow, data, walk_of(cell, how, path))
     return result_of(cell, flow, made["emit"], made["final"], how)
@@ -228,7 +227,7 @@ def walk_of(cell, how, path, lanes=False):
         late=cell.is_late(how),
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
         compiled=path.compiled,
-        kernel=cell.whole_sequence()[0] if path.name == "native" and not lanes else None,
+        kernel=None if path.kernels is None or lanes else path.kernels.kernel(cell.whole_sequence()),
         zoneout=cell.rates if any(cell.rates) else (),
         lanes=lanes,
     )
@@ -267,41 +266,44 @@ def draw(cell, data, steps, batch):
 
 
 def obstacles(cell, how):
-    """What a kernel for whole sequences does not do, among what is asked for: a list of names."""
+    """What the kernels for whole sequences do not do, among what is asked for: a list of names."""
+    equations, kernels = cell.whole_sequence(), paths.kernels()
+    if equations is None or kernels is None:
+        return []
+    around = {
+        "resets": how.resets is not None,
+        "all states at every step": how.emit == "states" and len(cell.states) > 1,
+        "recurrent_dropout": how.training and cell.recurrent_dropout,
+        "zoneout": any(cell.rates),
+    }
     found = {
+        "masks": how.mask is not None and not kernels.MASKS,
         "normalization": cell.normalization,
         f"recurrent_structure={cell.recurrent_structure!r}": cell.recurrent_structure != "dense",
-        f"memory={how.memory!r}": how.memory[0] != "store",
-        "recurrent_clip": how.clip is not None,
+        f"memory={how.memory!r}": kernels.GRADIENTS and how.memory[0] != "store",
+        "recurrent_clip": kernels.GRADIENTS and how.clip is not None,
         "gradients in the states": how.probe,
         f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
     }
-    if backend.NAME == "torch":
-        found |= {
-            "masks": how.mask is not None,
-            "resets": how.resets is not None,
-            "all states at every step": how.emit == "states" and len(cell.states) > 1,
-            "recurrent_dropout": how.training and cell.recurrent_dropout,
-            "zoneout": any(cell.rates),
-        }
-    else:
-        place = backend.elsewhere(how.training)
-        found |= {
-            place: place is not None,
-            cell.compute_dtype: cell.compute_dtype not in ("float32", "bfloat16", "float16"),
-        }
-    return [name for name, asked in found.items() if asked]
+    found |= {name: asked and not kernels.WALKS for name, asked in around.items()}
+    return [*kernels.lacks(equations, cell.compute_dtype, how.training), *[n for n, asked in found.items() if asked]]
 
 
-def _read_fused(cell, x, state, how):
-    kind, _ = cell.fused()
-    x = ops.flip(x, 0) if how.reverse else x
+def _read_fused(cell, x, state, how, kernels):
+    """Reads with a kernel, which takes lengths but no mask: the valid steps of each row come first, then the others."""
+    equations, lengths = cell.fused(), None
     state = [ops.cast(s, cell.state_dtype) for s in state]
-    outputs, final = backend.fused(kind)(x, state, *cell.fused_weights())
-    outputs = ops.flip(outputs, 0) if how.reverse else outputs
-    return Result(
-        output=cell.readout(final[0]),
-        final=final,
-        outputs=cell.readout(outputs) if how.emit != "last" else None,
-        states=[outputs] if how.emit == "states" else None,
-    )
+    if how.mask is not None:
+        places = ops.transpose(masks.places(ops.transpose(how.mask)))
+        x, lengths = masks.taken(x, places), ops.sum(ops.cast(how.mask, "int32"), axis=0)
+    weights = cell.fused_weights(kernels.GATES[equations.kind])
+    outputs, final = kernels.run(equations, x, state, weights, how.reverse, lengths)
+    if how.mask is not None:
+        before = ops.cumsum(ops.cast(how.mask, "int32"), axis=0) - 1  # the place of the last valid step up to each
+        last = before + ops.cast(~how.mask, "int32") if how.reverse else before
+        known = (last >= 0) & (last < lengths)
+        outputs = masks.taken(outputs, ops.clip(last, 0, ops.shape(last)[0] - 1))
+        outputs = ops.where(masks.rows(known, outputs), outputs, state[0])
+        final = [ops.where(lengths[:, None] > 0, new, old) for new, old in zip(final, state, strict=True)]
+    emit = [outputs] if how.emit != "last" else []
+    return result_of(cell, {"state": state}, emit, final, how)

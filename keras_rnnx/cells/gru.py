@@ -3,6 +3,7 @@
 import keras
 
 from keras_rnnx.base.cell import Cell
+from keras_rnnx.engine.paths import Equations
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -87,13 +88,9 @@ class GRUCell(Cell):
         return z * h + (1 - z) * n
 
     def fused(self):
-        """Torch's kernel knows tanh and sigmoid, and `reset_after=True`."""
-        usual = (self.activation, self.recurrent_activation) == (
-            keras.activations.tanh,
-            keras.activations.sigmoid,
-        )
-        missing = [] if usual else ["activations other than tanh and sigmoid"]
-        return "gru", missing + ([] if self.reset_after else ["reset_after=False"])
+        """The usual one is that of `reset_after=True`."""
+        more = {} if self.reset_after else {"reset_after": False}
+        return Equations("gru", (self.recurrent_activation, self.activation), more)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
+from keras_rnnx.engine.paths import Equations
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -112,13 +113,9 @@ class LSTMCell(Cell):
         return u.projection(h_new) if self.projection_units else h_new, c_new
 
     def fused(self):
-        """Torch's kernel knows tanh and sigmoid, and no projection."""
-        usual = (self.activation, self.recurrent_activation) == (
-            keras.activations.tanh,
-            keras.activations.sigmoid,
-        )
-        missing = [] if usual else ["activations other than tanh and sigmoid"]
-        return "lstm", missing + ([f"projection_units={self.projection_units}"] if self.projection_units else [])
+        """A projection is more than the usual LSTM has."""
+        more = {"projection_units": self.projection_units} if self.projection_units else {}
+        return Equations("lstm", (self.recurrent_activation, self.activation, self.activation), more)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

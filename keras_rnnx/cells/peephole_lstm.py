@@ -1,10 +1,12 @@
 """The LSTM with peephole connections (Gers, Schraudolph & Schmidhuber, 2002)."""
 
 import keras
+from keras import ops
 
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.lstm import bias_of_ones
 from keras_rnnx.engine.gates import Gates
+from keras_rnnx.engine.paths import Equations
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -75,6 +77,16 @@ class PeepholeLSTMCell(Cell):
         c_new = f * c + i * self.activation(z_g.g)
         (o,) = self.activate(z_o + u.p_o * c_new)
         return o * self.activation(c_new), c_new
+
+    def fused(self):
+        """The peepholes are more than the usual LSTM has."""
+        return Equations("lstm", (self.recurrent_activation, self.activation, self.activation), {"peepholes": True})
+
+    def fused_weights(self, order):
+        """And the peepholes of the gates that have one (3H,), in the order asked for."""
+        vectors = self.values_of_vectors()
+        peepholes = [vectors[f"p_{gate}"] for gate in order.split() if gate != "g"]
+        return [*super().fused_weights(order), ops.concatenate(peepholes)]
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -5,6 +5,7 @@ import keras
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.engine import products
+from keras_rnnx.engine.paths import Equations
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -94,13 +95,8 @@ class VanillaRNNCell(Cell):
         return self.output_activation(products.apply(weights, h, h.dtype))
 
     def fused(self):
-        """Torch's kernels know tanh and relu, and no fed back output."""
-        kinds = {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}
-        if self.feedback == "output":
-            return "rnn_tanh", ["feedback='output'"]
-        if self.activation not in kinds:
-            return "rnn_tanh", [f"activation={keras.activations.serialize(self.activation)!r}"]
-        return kinds[self.activation], []
+        """A fed back output is more than the usual one has; one that is not is made after it."""
+        return Equations("rnn", (self.activation,), {"feedback": "output"} if self.feedback == "output" else {})
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

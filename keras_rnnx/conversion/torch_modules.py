@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from keras_rnnx.base.cell import TORCH_GATES
 from keras_rnnx.cells.gru import GRU
 from keras_rnnx.cells.lstm import LSTM
 from keras_rnnx.cells.vanilla import VanillaRNN
 from keras_rnnx.conversion.layouts import as_array, cells_of, fill, made, read
+from keras_rnnx.engine.orders import TORCH_GATES
 from keras_rnnx.layers.bidirectional import Bidirectional
 from keras_rnnx.layers.deep import DeepRNN
 from keras_rnnx.layers.rnn import RNN
@@ -127,7 +127,7 @@ def _places(layer):
 
 
 def _gates(cell, name):
-    return TORCH_GATES.get(name.lower(), cell.GATES)
+    return TORCH_GATES[name.lower()]
 
 
 def _fill(cell, given, name):

@@ -171,6 +171,11 @@ def bounded(arrays, bound, mask=None):
     return [ops.where(rows(mask, a), new, a) for a, new in zip(arrays, inside, strict=True)]
 
 
+def taken(a, places):
+    """a (S, B, ...) at the places (T, B) of each row: (T, B, ...)."""
+    return ops.take_along_axis(a, rows(places, a), axis=0)
+
+
 def last_read(a, mask=None, resets=None):
     """a (T, B, ...) with each masked step's replaced by the last one read in its document, zero before any."""
     if mask is None:
@@ -190,8 +195,7 @@ def held(a, known):
     count = ops.cumsum(ops.cast(known, "int32"), axis=1)
     last = ops.transpose(ops.take_along_axis(places(known), ops.maximum(count - 1, 0), axis=1))
     found = ops.transpose(count) > 0
-    last, found = (ops.reshape(f, (*ops.shape(f), *[1] * (len(a.shape) - 2))) for f in (last, found))
-    return ops.where(found, ops.take_along_axis(a, last, axis=0), ops.zeros_like(a))
+    return ops.where(rows(found, a), taken(a, last), ops.zeros_like(a))
 
 
 def places(flags, reverse=False):

@@ -3,10 +3,13 @@
 import contextlib
 import dataclasses
 
+from keras import activations
+
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.native import library
+from keras_rnnx.native.library import native
 
-_PLAIN = []
+_PLAIN = []  # for each context of plain loops, the kernels that may be used in it instead, or None
 CHUNK = 32  # steps of the linear engine's chunks
 LOOPED = ("cpu",)  # devices on which a compiled loop over single steps was measured as quick as chunks, or quicker
 MEMORY_CHUNK = 32  # steps of a matrix memory's chunks
@@ -21,7 +24,14 @@ def plain_loops():
         with keras_rnnx.plain_loops():
             flat = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     """
-    _PLAIN.append(True)
+    with traced_for(None):
+        yield
+
+
+@contextlib.contextmanager
+def traced_for(kernels):
+    """Within this context layers trace kernels of a converter's target, where they fit, and else plain loops."""
+    _PLAIN.append(kernels)
     try:
         yield
     finally:
@@ -29,19 +39,58 @@ def plain_loops():
 
 
 @dataclasses.dataclass(frozen=True)
+class Equations:
+    """A cell's equations, as far as a kernel for whole sequences may compute them.
+
+    Attributes:
+        kind: `"lstm"`, `"gru"` or `"rnn"`.
+        activations: Keras' functions: of the gates, if any, of the candidate, and of an LSTM's c in the output.
+        more: what the cell has beyond the usual equations of the kind: a dict of arguments and their values.
+    """
+
+    kind: str
+    activations: tuple
+    more: dict = dataclasses.field(default_factory=dict)
+
+    def beyond(self, kernels):
+        """What they have beyond those of kernels, which are by kind and activations: a list of strings."""
+        found = [f"{name}={value!r}" for name, value in self.more.items()]
+        if (self.kind, *self.activations) not in kernels:
+            found.append(f"the activations {', '.join(str(activations.serialize(a)) for a in self.activations)}")
+        return found
+
+
+def kernels():
+    """What has kernels for whole sequences: the target of `traced_for`, the native library, the backend, or None.
+
+    It has a `NAME` (that of the path), an `OWNER`, `MASKS` (whether it takes a mask), `GRADIENTS` (whether a gradient
+    may be taken), `WALKS` (whether it is a way to do the engine's own walk, with all that happens around a step), and
+    `lacks(equations, dtype, training)`, a list of strings. If it walks, `kernel(equations)` is `Walk.kernel`. Else it
+    has `GATES` (for each kind the order of its gates) and `run(equations, x, state, weights, reverse, lengths)`, which
+    returns the outputs (T, B, H) and the final states. With `lengths` (B,) only so many first steps of each row are
+    read.
+    """
+    if _PLAIN and (_PLAIN[-1] or backend.compiles()):
+        return _PLAIN[-1]
+    return native if backend.compiles() and library.problem() is None else backend.kernels
+
+
+@dataclasses.dataclass(frozen=True)
 class Path:
     """A way of walking a sequence.
 
     Attributes:
-        name: `"native"`, `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"` or `"torch fused"`; of the linear
-            engine also `"xla chunked"` and `"chunked"`.
+        name: `"native"`, `"xla loop"`, `"plain loop"`, `"python loop"`, `"unrolled"`, `"torch fused"` or `"onnx
+            operator"`; of the linear engine also `"xla chunked"` and `"chunked"`.
         why: why it was chosen, and what a faster one would need.
         form: of the linear engine, see there; else None.
+        kernels: what computes the whole sequence, see `kernels`; None for a loop.
     """
 
     name: str
     why: str
     form: tuple | None = None
+    kernels: object = None
 
     @property
     def compiled(self):
@@ -49,38 +98,31 @@ class Path:
         return self.name.startswith("xla") or self.name == "native"
 
 
-def choose(kernel, obstacles, unroll):
+def choose(equations, obstacles, unroll):
     """The path of one recurrent layer.
 
     Args:
-        kernel: the kind of a whole-sequence kernel, native or the backend's own, that computes the same equations, or
-            None.
-        obstacles: what in the layer's configuration or call rules that kernel out: a list of strings.
+        equations: those of the cell, or None where no kernel can compute them.
+        obstacles: what in the layer's configuration or call rules a kernel out: a list of strings.
         unroll: whether the loop is to be written out.
     """
     if unroll:
         return Path("unrolled", "unroll=True writes the loop out; a compiled loop is faster to build and to run")
+    own, why = kernels(), f"no native kernel, as {library.problem()}"
+    if _PLAIN:
+        why = "inside plain_loops(): a graph without XLA, for converters"
+    if own is not None:
+        if equations is not None and not obstacles:
+            why = f"{own.OWNER}'s own {equations.kind} kernel computes this configuration"
+            return Path(own.NAME, why, kernels=own)
+        why = f"{own.OWNER} has no fused kernel for this cell"
+        if equations is not None:
+            why = f"{own.OWNER}'s fused kernel does not have {', '.join(obstacles)}"
     if backend.NAME == "torch":
-        if kernel is None:
-            return Path("python loop", "torch has no fused kernel for this cell")
-        if obstacles:
-            return Path("python loop", f"torch's fused kernel does not have {', '.join(obstacles)}")
-        return Path("torch fused", f"torch's own {kernel} kernel computes this configuration")
+        return Path("python loop", why)
     if backend.compiles() and not _PLAIN:
-        missing = _not_native(kernel, obstacles)
-        if missing is None:
-            return Path("native", f"the native {kernel} kernel computes this configuration")
-        return Path("xla loop", f"one compiled loop, weight gradients batched after it; {missing}")
-    return Path("plain loop", "inside plain_loops(): a graph without XLA, for converters")
-
-
-def _not_native(kernel, obstacles):
-    """Why no native kernel walks, or None where one does."""
-    if library.problem() is not None:
-        return f"no native kernel, as {library.problem()}"
-    if kernel not in library.KERNELS:
-        return "no native kernel computes this cell"
-    return f"the native {kernel} kernel does not have {', '.join(obstacles)}" if obstacles else None
+        return Path("xla loop", f"one compiled loop, weight gradients batched after it; {why}")
+    return Path("plain loop", why)
 
 
 def choose_linear(steps, unroll, clipped):
@@ -128,9 +170,9 @@ def _parallel(form, why):
     return Path(f"xla {form[0]}" if compiled else form[0], why, form)
 
 
-def gains_by_lanes(kernel, unroll):
+def gains_by_lanes(equations, unroll):
     """Whether two alike sequences walk faster side by side in one loop than one after the other.
 
     On an accelerator one loop halves the launches. On a CPU it was measured slower: its batched products are.
     """
-    return backend.device() != "cpu" and choose(kernel, ["lanes"], unroll).compiled
+    return backend.device() != "cpu" and choose(equations, ["lanes"], unroll).name == "xla loop"

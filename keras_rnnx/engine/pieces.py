@@ -3,9 +3,14 @@
 from keras import ops
 
 
+def short_of_whole(steps, size):
+    """How many steps make `steps` a multiple of `size`; no remainder of a negative number, which tf2onnx gets wrong."""
+    return (size - steps % size) % size
+
+
 def padded(a, size):
     """a (T, ...) with zeros up to a multiple of `size`."""
-    extra = -ops.shape(a)[0] % size
+    extra = short_of_whole(ops.shape(a)[0], size)
     if isinstance(extra, int) and not extra:
         return a
     return ops.concatenate([a, ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])

@@ -26,7 +26,7 @@ from keras import ops, tree
 from keras_rnnx.engine import segment
 from keras_rnnx.engine.backends import backend, unrolled
 from keras_rnnx.engine.gates import at_least_single
-from keras_rnnx.engine.pieces import in_pieces, merged, padded
+from keras_rnnx.engine.pieces import in_pieces, merged, padded, short_of_whole
 from keras_rnnx.native import walk as native
 
 
@@ -39,7 +39,7 @@ class Walk:
         reverse: walk from the last step to the first.
         unroll: write the loop out.
         compiled: run as a compiled region.
-        kernel: the name of the native kernel that walks instead of the loop, or None.
+        kernel: the native `Kernel` that walks instead of the loop, or None.
         save: store in the forward pass what the gradient needs.
         remat: keep only every k-th state and recompute the others; None keeps all.
         late: whether x holds inputs as they come, of which `Engine.inputs` makes what a step reads, k steps at a time;
@@ -54,7 +54,7 @@ class Walk:
     reverse: bool = False
     unroll: bool = False
     compiled: bool = True
-    kernel: str | None = None
+    kernel: object = None
     save: bool = True
     lanes: bool = False
     remat: int | None = None
@@ -66,7 +66,7 @@ class Walk:
     def scan(self):
         """The loop: the backend's own or one written out."""
         scan = unrolled.scan if self.unroll else backend.scan
-        return functools.partial(scan, reverse=self.reverse)
+        return functools.partial(scan, reverse=self.reverse, plain=not self.compiled)
 
     @property
     def back(self):
@@ -131,7 +131,7 @@ def _whole_segments(slots, steps, walk):
     lead = ops.shape(tree.flatten((slots["x"], slots["slots"].get("ids", [])))[0])[: 3 if walk.lanes else 2]
     mask = slots["slots"].get("mask")
     mask = ops.ones(lead, "bool") if mask is None else mask
-    extra = -steps % walk.remat
+    extra = short_of_whole(steps, walk.remat)
 
     def last(a):
         return ops.concatenate([a, a[-1:] + ops.zeros((extra, *ops.shape(a)[1:]), a.dtype)])

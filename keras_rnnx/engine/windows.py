@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_rnnx.engine.masks import held, places, rows
+from keras_rnnx.engine.masks import held, places, rows, taken
 
 
 def window(x, before, mask=None, resets=None):
@@ -28,13 +28,13 @@ def window(x, before, mask=None, resets=None):
     count = ops.cumsum(ops.cast(mask, "int32"), axis=0)
     documents = ops.cumsum(ops.cast(resets, "int32"), axis=0)
     order = ops.transpose(places(ops.transpose(mask)))
-    read = ops.concatenate([before, _taken(x, order)])
-    owner = ops.concatenate([ops.zeros_like(documents[:1] + ops.zeros((back, 1), "int32")), _taken(documents, order)])
+    read = ops.concatenate([before, taken(x, order)])
+    owner = ops.concatenate([ops.zeros_like(documents[:1] + ops.zeros((back, 1), "int32")), taken(documents, order)])
 
     def at(index, document):
         """What was read `index` places into `read`, where it belongs to the document."""
-        found = _taken(read, index)
-        same = (_taken(owner, index) == document)[:, :, None]
+        found = taken(read, index)
+        same = ops.equal(taken(owner, index), document)[:, :, None]  # TensorFlow's == forgets the rank
         return ops.where(same, found, ops.zeros_like(found))
 
     shifts = [at(ops.maximum(count - 1, 0) + back - j, documents) for j in range(back + 1)]
@@ -73,9 +73,3 @@ def handed(carried, before, mask=None, resets=None):
     known = mask if resets is None else ops.logical_or(mask, resets)
     known = ops.concatenate([ops.ones_like(known[:1]), known])
     return held(ops.concatenate([before[None], carried]), known)[1:]
-
-
-def _taken(a, index):
-    """a (S, B, ...) at the index (T, B) of each row."""
-    index = ops.reshape(index, (*ops.shape(index), *[1] * (len(a.shape) - 2)))
-    return ops.take_along_axis(a, index, axis=0)

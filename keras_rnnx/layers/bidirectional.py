@@ -173,7 +173,7 @@ class Bidirectional(SequenceLayer):
         return (
             reading.alike(cells)
             and all(len({getattr(d, name) for d in self._directions}) == 1 for name in same)
-            and paths.gains_by_lanes(cells[0].whole_sequence()[0], self.forward_layer.unroll)
+            and paths.gains_by_lanes(cells[0].whole_sequence(), self.forward_layer.unroll)
         )
 
     def _walk_pair(self, sequences, states, given):

@@ -262,7 +262,7 @@ class CRF(Uncast):
             return ops.where(slot["mask"][:, None], ops.take(to_tag, tag, axis=0), onwards), tag
 
         slots = {"best": best, "mask": ops.transpose(mask)}
-        _, tags = backend.scan(back, end + ops.zeros_like(x[0]), slots, reverse=True)
+        _, tags = backend.scan(back, end + ops.zeros_like(x[0]), slots, reverse=True, plain=True)
         return ops.where(mask, ops.transpose(tags), -1), score
 
     def call(self, potentials, mask=None):

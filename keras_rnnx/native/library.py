@@ -6,6 +6,8 @@ import functools
 import os
 import pathlib
 
+from keras import activations
+
 from keras_rnnx.engine.backends import backend
 
 FILE = pathlib.Path(__file__).parent / "_kernels.so"
@@ -34,12 +36,34 @@ class Kernel:
     vectors: tuple = ()
 
 
-KERNELS = {
-    "rnn_tanh": Kernel(0, 1, (0,), 1, (), 1),
-    "rnn_relu": Kernel(1, 1, (0,), 1, (), 1),
-    "lstm": Kernel(2, 4, (0, 1, 2, 3), 2, (1,), 4),
-    "gru": Kernel(3, 3, (0, 1, None), 1, (0,), 4),
-}
+tanh, sigmoid, relu = activations.tanh, activations.sigmoid, activations.relu
+
+
+class Native:
+    """The kernels of the library; see `engine.paths.kernels`."""
+
+    NAME, OWNER = "native", "keras_rnnx"
+    MASKS = GRADIENTS = WALKS = True
+    KERNELS = {
+        ("rnn", tanh): Kernel(0, 1, (0,), 1, (), 1),
+        ("rnn", relu): Kernel(1, 1, (0,), 1, (), 1),
+        ("lstm", sigmoid, tanh, tanh): Kernel(2, 4, (0, 1, 2, 3), 2, (1,), 4),
+        ("gru", sigmoid, tanh): Kernel(3, 3, (0, 1, None), 1, (0,), 4),
+    }
+
+    def kernel(self, equations):
+        """The `Kernel` of equations that have one."""
+        return self.KERNELS[equations.kind, *equations.activations]
+
+    def lacks(self, equations, dtype, training):
+        """What rules the kernels out."""
+        found = equations.beyond(self.KERNELS)
+        place = backend.elsewhere(training)
+        found += [place] if place else []
+        return found if dtype == "float32" else [*found, dtype]
+
+
+native = Native()
 
 
 @functools.cache

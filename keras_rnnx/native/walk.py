@@ -5,7 +5,6 @@ from keras import tree
 
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.segment import Asked, kind_of
-from keras_rnnx.native.library import KERNELS
 
 # The bits of `flags`, as in src/ffi.cpp.
 BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH = (1 << i for i in range(9))
@@ -15,7 +14,7 @@ STEPS, STATE, VECTOR = (0, 1, 2), (1, 2), (2,)  # shapes as axes of the first ar
 
 def forward(engine, walk, flow, data, save=True):
     """The outputs, and with `save` what `backward` takes."""
-    kernel = KERNELS[walk.kernel]
+    kernel = walk.kernel
     x = tree.flatten(flow["x"])
     around, flags = _around(kernel, walk, flow, data)
     reset_state = flow["reset_state"] if flags & RESET else []
@@ -36,7 +35,7 @@ def forward(engine, walk, flow, data, save=True):
 def backward(engine, walk, args, saved, cotangents):
     """The cotangents of `flow`, and the rows of the weight gradients."""
     flow, data = args
-    kernel = KERNELS[walk.kernel]
+    kernel = walk.kernel
     around, flags = _around(kernel, walk, flow, data)
     alone = [i for i, shared in enumerate(kernel.shared) if shared is None]
     results = [STEPS] * (kernel.arrays + len(alone)) + [STATE] * kernel.states + [VECTOR] * len(kernel.vectors)

@@ -2,8 +2,9 @@
 
 Nothing above this package knows which backend runs. A backend module offers:
 
-- `scan(body, carry, slots, length=None, reverse=False)`: a loop over the leading axis that returns the last carry and
-  the stacked results of `body(carry, slot) -> (carry, results)`.
+- `scan(body, carry, slots, length=None, reverse=False, plain=False)`: a loop over the leading axis that returns the
+  last carry and the stacked results of `body(carry, slot) -> (carry, results)`. A `plain` one is for converters: some
+  take results to be in the order of the steps, whatever their places, so it turns slots and results around the loop.
 - `vjp(function, primals)`: `function(primals) -> (outputs, aux)`; returns `(outputs, aux, pull)`.
 - `custom_vjp(primal, forward, backward, save)`: the function `primal(*args)` with its own gradient, where
   `forward(*args) -> (outputs, saved)` and `backward(args, saved, cotangents) -> (gradient, ...)`. The arguments are
@@ -24,8 +25,9 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `register(library)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or tells
   that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as axes of the first
   argument. Not on torch.
-- `elsewhere(training)`: why what is traced now may run where the native kernels are not, or None.
-- `NAME`, `compiles()`, `device()`, `fused(kind)`: what the path rule in `engine/paths.py` needs to know.
+- `elsewhere(training)`: why what is traced now may run where the native kernels are not, or None. Not on torch.
+- `NAME`, `compiles()`, `device()`, `kernels` (its own for whole sequences, or None): what the path rule in
+  `engine/paths.py` needs to know.
 """
 
 import keras

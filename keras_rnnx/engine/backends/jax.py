@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 NAME = "jax"
+kernels = None  # for whole sequences
 
 
 def compiles():
@@ -18,15 +19,9 @@ def device():
     return jax.default_backend()
 
 
-def fused(kind):
-    """The backend's own kernel for a whole sequence: none here."""
-    del kind
-    return None
-
-
-def scan(body, carry, slots, length=None, reverse=False):
+def scan(body, carry, slots, length=None, reverse=False, plain=False):
     """See `engine.backends`. The length is always static here."""
-    del length
+    del length, plain
     return jax.lax.scan(body, carry, slots, reverse=reverse)
 
 

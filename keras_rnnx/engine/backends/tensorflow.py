@@ -14,6 +14,7 @@ from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops import control_flow_util
 
 NAME = "tensorflow"
+kernels = None  # for whole sequences
 
 
 def compiles():
@@ -26,14 +27,11 @@ def device():
     return "gpu" if tf.config.list_logical_devices("GPU") else "cpu"
 
 
-def fused(kind):
-    """The backend's own kernel for a whole sequence: none here."""
-    del kind
-    return None
-
-
-def scan(body, carry, slots, length=None, reverse=False):
+def scan(body, carry, slots, length=None, reverse=False, plain=False):
     """See `engine.backends`. With `length`, a scalar, only the first `length` slots are visited."""
+    if plain and reverse:
+        carry, results = scan(body, carry, _turned(slots), length)
+        return carry, _turned(results)
     flat_slots = tree.flatten(slots)
     flat_carry = [tf.convert_to_tensor(c) for c in tree.flatten(carry)]
     size = flat_slots[0].shape[0]
@@ -70,6 +68,10 @@ def scan(body, carry, slots, length=None, reverse=False):
     )
     results = tree.pack_sequence_as(structure["results"], [a.stack() for a in arrays])
     return tree.pack_sequence_as(carry, list(flat_carry)), results
+
+
+def _turned(slots):
+    return tree.map_structure(lambda a: tf.reverse(a, [0]), slots)
 
 
 def vjp(function, primals):

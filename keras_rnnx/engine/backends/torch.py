@@ -3,12 +3,13 @@
 import contextlib
 
 import torch
-from keras import ops, tree
+from keras import activations, ops, tree
 
 from keras_rnnx.engine.backends.unrolled import scan
+from keras_rnnx.engine.orders import TORCH_GATES
 
 __all__ = [
-    "NAME", "Region", "bucket", "check_rows", "compiled", "compiles", "custom_vjp", "device", "fused", "known",
+    "NAME", "Region", "bucket", "check_rows", "compiled", "compiles", "custom_vjp", "device", "kernels", "known",
     "local_vjp", "matmul", "now", "replicas", "scan", "vjp",
 ]  # fmt: skip
 
@@ -25,30 +26,36 @@ def device():
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def fused(kind):
-    """The backend's own kernel for a whole sequence, or None.
+class Kernels:
+    """Torch's kernels for whole sequences; see `engine.paths.kernels`."""
 
-    Args:
-        kind: `lstm`, `gru` (reset after), `rnn_tanh` or `rnn_relu`.
+    NAME, OWNER = "torch fused", "torch"
+    GATES = TORCH_GATES
+    MASKS, GRADIENTS, WALKS = False, True, False
+    KERNELS = {
+        ("lstm", activations.sigmoid, activations.tanh, activations.tanh): torch.lstm,
+        ("gru", activations.sigmoid, activations.tanh): torch.gru,
+        ("rnn", activations.tanh): torch.rnn_tanh,
+        ("rnn", activations.relu): torch.rnn_relu,
+    }
 
-    Returns:
-        A function `(x (T, B, D), states, kernel (G*H, D), recurrent_kernel (G*H, H), bias, recurrent_bias)`
-        that returns the outputs (T, B, H) and the list of final states.
-    """
-    kernel = {
-        "lstm": torch.lstm,
-        "gru": torch.gru,
-        "rnn_tanh": torch.rnn_tanh,
-        "rnn_relu": torch.rnn_relu,
-    }[kind]
+    def lacks(self, equations, dtype, training):
+        """What rules the kernels out."""
+        del dtype, training
+        return equations.beyond(self.KERNELS)
 
-    def run(x, states, *weights):
-        states = [s[None].contiguous() for s in states]
-        start = states if kind == "lstm" else states[0]
+    def run(self, equations, x, state, weights, reverse, lengths):
+        """See `engine.paths.kernels`."""
+        del lengths
+        kernel = self.KERNELS[equations.kind, *equations.activations]
+        state = [s[None].contiguous() for s in state]
+        start = state if equations.kind == "lstm" else state[0]
+        x = x.flip(0) if reverse else x
         outputs, *final = kernel(x, start, list(weights), True, 1, 0.0, False, False, False)
-        return outputs, [s[0] for s in final]
+        return outputs.flip(0) if reverse else outputs, [s[0] for s in final]
 
-    return run
+
+kernels = Kernels()
 
 
 def vjp(function, primals):

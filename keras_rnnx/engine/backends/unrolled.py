@@ -3,9 +3,9 @@
 from keras import ops, tree
 
 
-def scan(body, carry, slots, length=None, reverse=False):
+def scan(body, carry, slots, length=None, reverse=False, plain=False):
     """Runs `body` once for every index of the leading axis; see `engine.backends` for the interface."""
-    del length  # a loop written out always knows its length
+    del length, plain  # a loop written out always knows its length, and is none to a converter
     steps = range(tree.flatten(slots)[0].shape[0])
     results = []
     for t in reversed(steps) if reverse else steps:
