@@ -78,6 +78,9 @@ problem = why_no_kernels()
 if problem:
     print(f"keras_rnnx without its native kernels: {problem}", file=sys.stderr)
 
+
+ONNX = ["tf2onnx>=1.17", "onnx>=1.23"]
+
 EXAMPLES = [
     "tensorflow-datasets>=4.9.10",
     "importlib_resources>=6.0",  # tensorflow-datasets imports it without asking for it
@@ -107,9 +110,12 @@ setup(
     extras_require={
         "jax": ["jax>=0.10"],
         "torch": ["torch>=2.13"],
+        "onnx": ONNX,
         "examples": EXAMPLES,
         "test": [
             *EXAMPLES,
+            *ONNX,
+            "onnxruntime>=1.32",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",

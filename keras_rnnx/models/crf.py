@@ -258,7 +258,7 @@ class CRF(Uncast):
         to_tag = ops.transpose(transitions)
 
         def back(onwards, slot):
-            tag = ops.cast(ops.argmax(slot["best"] + onwards, axis=-1), "int32")
+            tag = ops.cast(ops.top_k(slot["best"] + onwards, 1)[1][..., 0], "int32")  # ONNX has none of Keras' argmax
             return ops.where(slot["mask"][:, None], ops.take(to_tag, tag, axis=0), onwards), tag
 
         slots = {"best": best, "mask": ops.transpose(mask)}
