@@ -10,6 +10,7 @@ from keras import activations
 
 from keras_rnnx.engine.backends import backend
 
+HANDLERS = ("rnnx_forward", "rnnx_backward")  # as XLA calls them
 FILE = pathlib.Path(__file__).parent / "_kernels.so"
 
 
@@ -77,7 +78,7 @@ def problem():
         return f"they are for a cpu, and this is a {backend.device()}"
     if not FILE.exists():
         return "none were compiled when keras_rnnx was installed"
-    if not backend.register(ctypes.CDLL(str(FILE))):
+    if not backend.register(ctypes.CDLL(str(FILE)), HANDLERS):
         return f"this version of {backend.NAME} has another FFI than they were compiled for; install keras_rnnx again"
     return None
 

@@ -109,9 +109,9 @@ def known(tensor):
     return None if isinstance(tensor, jax.core.Tracer) else np.asarray(tensor)
 
 
-def register(library):
+def register(library, names):
     """See `engine.backends`."""
-    for name in ("rnnx_forward", "rnnx_backward"):
+    for name in names:
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
     return True
 

@@ -13,6 +13,8 @@ from keras import tree
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops import control_flow_util
 
+from keras_rnnx.native import stablehlo
+
 NAME = "tensorflow"
 kernels = None  # for whole sequences
 
@@ -239,8 +241,9 @@ def known(tensor):
     return tensor.numpy() if hasattr(tensor, "numpy") else None
 
 
-def register(library):
-    """See `engine.backends`. TensorFlow has a table of handlers of its own."""
+def register(library, names):
+    """See `engine.backends`. TensorFlow has a table of handlers of its own, which takes all at once."""
+    del names
     framework = ctypes.CDLL(str(next(pathlib.Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*"))))
     framework.XLA_FFI_GetApi.restype = ctypes.c_void_p
     library.rnnx_register.argtypes = [ctypes.c_void_p]
@@ -258,64 +261,18 @@ def elsewhere(training):
 
 
 def foreign(name, arguments, results, attributes):
-    """See `engine.backends`. A module in StableHLO; axes of unknown size get theirs when it is compiled."""
+    """See `engine.backends`. Axes of unknown size get theirs when the module is compiled."""
+    dtypes = {tf.float32: "f32", tf.int32: "i32", tf.bool: "i1"}
     shape = arguments[0].shape
-    types = [tuple(shape[axis] for axis in axes) for axes in results]
-    known = all(a.shape.is_fully_defined() for a in arguments)
     return xla.call_module(
         arguments,
         version=9,
-        module=_module(name, arguments, results, attributes, known),
+        module=stablehlo.module(name, [(a.shape, dtypes[a.dtype]) for a in arguments], results, attributes),
         Tout=[tf.float32] * len(results),
-        Sout=types,
+        Sout=[tuple(shape[axis] for axis in axes) for axes in results],
         platforms=["CPU"],
         disabled_checks=[f"custom_call:{name}"],
     )
-
-
-def _module(name, arguments, results, attributes, known):
-    """The text of a module that is one call. Where a size is unknown, it asks the first argument for it."""
-    dtypes = {tf.float32: "f32", tf.int32: "i32", tf.bool: "i1"}
-
-    def tensor(shape, dtype):
-        return "x".join(["?" if n is None else str(n) for n in shape] + [dtype]).join(["tensor<", ">"])
-
-    shape = arguments[0].shape
-    given = [tensor(a.shape, dtypes[a.dtype]) for a in arguments]
-    made = [tensor([shape[axis] for axis in axes], "f32") for axes in results]
-    lines, operands, types, more = [], [f"%a{i}" for i in range(len(given))], list(given), ""
-    if not known:
-        for axis in range(len(shape)):
-            lines.append(f"%d{axis} = stablehlo.get_dimension_size %a0, dim = {axis} : ({given[0]}) -> tensor<i32>")
-            lines.append(f"%n{axis} = stablehlo.reshape %d{axis} : (tensor<i32>) -> tensor<1xi32>")
-        for i, axes in enumerate(results):
-            sizes, ones = ", ".join(f"%n{axis}" for axis in axes), ", ".join(["tensor<1xi32>"] * len(axes))
-            lines.append(f"%s{i} = stablehlo.concatenate {sizes}, dim = 0 : ({ones}) -> tensor<{len(axes)}xi32>")
-        indices = ", ".join(str(len(given) + i) for i in range(len(results)))
-        more = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(results)}xi64>"
-        operands += [f"%s{i}" for i in range(len(results))]
-        types += [f"tensor<{len(axes)}xi32>" for axes in results]
-    config = ", ".join(f"{key} = {_attribute(value)}" for key, value in attributes.items())
-    call = f"stablehlo.custom_call @{name}({', '.join(operands)})"
-    call += f" {{api_version = 4 : i32, backend_config = {{{config}}}{more}}}"
-    lines.append(f"%r:{len(made)} = {call} : ({', '.join(types)}) -> ({', '.join(made)})")
-    values = ", ".join(f"%r#{i}" for i in range(len(made)))
-    lines.append(f"return {values} : {', '.join(made)}")
-    attribute = "" if known else " attributes {jax.uses_shape_polymorphism = true}"
-    arguments = ", ".join(f"%a{i}: {one}" for i, one in enumerate(given))
-    body = "\n    ".join(lines)
-    return f"""module @{name}{attribute} {{
-  func.func public @main({arguments}) -> ({", ".join(made)}) {{
-    {body}
-  }}
-}}"""
-
-
-def _attribute(value):
-    """An integer or an array of floats in the notation of MLIR."""
-    if isinstance(value, int):
-        return f"{value} : i64"
-    return f"array<f32{': ' if len(value) else ''}{', '.join(f'{float(v)!r}' for v in value)}>"
 
 
 def check_rows(batch, begun):

@@ -1,0 +1,52 @@
+"""The text of a StableHLO module that is one call of a kernel, with sizes that may be unknown."""
+
+
+def module(name, arguments, results, attributes):
+    """A module for a call. Where a size is unknown, it asks the first argument for it when it runs.
+
+    Args:
+        name: that under which the kernel is registered.
+        arguments: for each argument its shape, None for unknown sizes, and its dtype, as MLIR names it.
+        results: for each result, arrays of float32, the axes of the first argument that its shape consists of.
+        attributes: integers and arrays of floats by name.
+    """
+    shape = arguments[0][0]
+    known = all(n is not None for sizes, _ in arguments for n in sizes)
+    given = [_tensor(*argument) for argument in arguments]
+    made = [_tensor([shape[axis] for axis in axes], "f32") for axes in results]
+    lines, operands, types, more = [], [f"%a{i}" for i in range(len(given))], list(given), ""
+    if not known:
+        for axis in range(len(shape)):
+            lines.append(f"%d{axis} = stablehlo.get_dimension_size %a0, dim = {axis} : ({given[0]}) -> tensor<i32>")
+            lines.append(f"%n{axis} = stablehlo.reshape %d{axis} : (tensor<i32>) -> tensor<1xi32>")
+        for i, axes in enumerate(results):
+            sizes, ones = ", ".join(f"%n{axis}" for axis in axes), ", ".join(["tensor<1xi32>"] * len(axes))
+            lines.append(f"%s{i} = stablehlo.concatenate {sizes}, dim = 0 : ({ones}) -> tensor<{len(axes)}xi32>")
+        indices = ", ".join(str(len(given) + i) for i in range(len(results)))
+        more = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(results)}xi64>"
+        operands += [f"%s{i}" for i in range(len(results))]
+        types += [f"tensor<{len(axes)}xi32>" for axes in results]
+    config = ", ".join(f"{key} = {_attribute(value)}" for key, value in attributes.items())
+    call = f"stablehlo.custom_call @{name}({', '.join(operands)})"
+    call += f" {{api_version = 4 : i32, backend_config = {{{config}}}{more}}}"
+    lines.append(f"%r:{len(made)} = {call} : ({', '.join(types)}) -> ({', '.join(made)})")
+    values = ", ".join(f"%r#{i}" for i in range(len(made)))
+    lines.append(f"return {values} : {', '.join(made)}")
+    attribute = "" if known else " attributes {jax.uses_shape_polymorphism = true}"
+    parameters = ", ".join(f"%a{i}: {one}" for i, one in enumerate(given))
+    body = "\n    ".join(lines)
+    return f"""module @{name}{attribute} {{
+  func.func public @main({parameters}) -> ({", ".join(made)}) {{
+    {body}
+  }}
+}}"""
+
+
+def _tensor(shape, dtype):
+    return "x".join(["?" if n is None else str(n) for n in shape] + [dtype]).join(["tensor<", ">"])
+
+
+def _attribute(value):
+    if isinstance(value, int):
+        return f"{value} : i64"
+    return f"array<f32{': ' if len(value) else ''}{', '.join(f'{float(v)!r}' for v in value)}>"
