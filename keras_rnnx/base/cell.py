@@ -9,7 +9,7 @@ from keras_rnnx.arguments import choice, rate
 from keras_rnnx.base import reading, structures
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import paths
-from keras_rnnx.engine.gates import activated, normalize, reordered, split
+from keras_rnnx.engine.gates import activated, joined, normalize, reordered, split
 from keras_rnnx.engine.sequential import Engine
 
 NORMALIZATIONS = (None, "layer", "rms")
@@ -210,6 +210,18 @@ class Cell(ProjectingCell):
         Default: x W + b for each of `GATES`. A cell whose step reads more, or less, overrides this.
         """
         return dict(zip(self.gates, self.project(x), strict=True))
+
+    def joined_inputs(self, x, how):
+        """`inputs_of_sequence` for a native kernel: the arrays side by side, (T, B, G*H), by one product where it can.
+
+        Returns:
+            A pair of lists of one array: the inputs, and the bias (G*H,) that is still to be added; [] for none.
+        """
+        own = ("inputs", "inputs_of_sequence", "project", "product", "with_bias")
+        if self.normalization or any(getattr(type(self), name) is not getattr(Cell, name) for name in own):
+            return [joined(list(self.inputs_of_sequence(x, how).values()))], []
+        bias = self.input_bias()
+        return [self.times(self.dropped(x, how), self.kernel)], [] if bias is None else [bias]
 
     def inputs_of_sequence(self, x, how):
         """`inputs` of a whole sequence x (T, B, D), with dropout as a `Reading` says.

@@ -33,7 +33,10 @@ def engine_step(cell, x, multiply, vectors, *state):
 
 
 def engine_inputs(cell, given, x, lanes=False):
-    """`cell.inputs` between plain arrays, for a segment of steps: see `Walk.late`."""
+    """What a step reads, for all steps of a segment, from what `Walk.late` or `Walk.kernel` has in its place."""
+    if "joined" in x:
+        inputs = split(x["joined"][0], len(cell.read_by_step[0]))
+        return {"inputs": Gates(inputs, cell.read_by_step[0]) + given[0] if given else inputs}
     if lanes:
         pair = [
             engine_inputs(cell, [v[i] for v in given], keras.tree.map_structure(lambda a, i=i: a[:, i], x))
@@ -145,7 +148,7 @@ def read(cell, x, state, how):
     path = cell.path(how)
     if path.kernels is not None and not path.kernels.WALKS:
         return _read_fused(cell, cell.dropped(x, how), state, how, path.kernels)
-    flow, data = _prepared(cell, x, state, how)
+    flow, data = _prepared(cell, x, state, how, path.kernels)
     made = cell.engine.run(flow, data, walk_of(cell, how, path))
     return result_of(cell, flow, made["emit"], made["final"], how)
 
@@ -200,14 +203,20 @@ def alike(cells):
     return configs[0] == configs[1] and first.recurrent_structure != "block"
 
 
-def _prepared(cell, x, state, how):
+def _prepared(cell, x, state, how, kernels=None):
     """What the engine takes: `flow` and `data`, see there."""
     steps, batch = ops.shape(x)[:2]
-    late = cell.is_late(how)
-    made = {"raw": cell.dropped(x, how)} if late else {"inputs": list(cell.inputs_of_sequence(x, how).values())}
+    given = []
+    if kernels is not None:
+        joined, given = cell.joined_inputs(x, how)
+        made = {"joined": joined}
+    elif cell.is_late(how):
+        made, given = {"raw": cell.dropped(x, how)}, values(cell.read_by_step[2])
+    else:
+        made = {"inputs": list(cell.inputs_of_sequence(x, how).values())}
     flow = {
         "x": {**made, "delta": how.intervals(x, cell.state_dtype)} if cell.timed else made,
-        "inputs": values(cell.read_by_step[2]) if late else [],
+        "inputs": given,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
         "weights": weights_of_step(cell),
         "vectors": cell.values_of_vectors(),

@@ -39,7 +39,8 @@ class Walk:
         reverse: walk from the last step to the first.
         unroll: write the loop out.
         compiled: run as a compiled region.
-        kernel: the native `Kernel` that walks instead of the loop, or None.
+        kernel: the native `Kernel` that walks instead of the loop, or None. With one, x holds the inputs side by side,
+            of which `Engine.inputs` makes what a step reads.
         save: store in the forward pass what the gradient needs.
         remat: keep only every k-th state and recompute the others; None keeps all.
         late: whether x holds inputs as they come, of which `Engine.inputs` makes what a step reads, k steps at a time;
@@ -80,7 +81,8 @@ class Engine:
     Args:
         step: `step(x, multiply, vectors, *state) -> [state, ...]`, a pure function; `multiply(name, left, count)`
             makes a recurrent product with the weights of that name, as a list of so many equal parts of its columns.
-        inputs: `inputs(values, x, lanes) -> x`, a pure function of the values `inputs` in flow: see `Walk.late`.
+        inputs: `inputs(values, x, lanes) -> x`, a pure function of the values `inputs` in flow: see `Walk.late`
+            and `Walk.kernel`.
     """
 
     def __init__(self, step, inputs=None):
@@ -222,9 +224,12 @@ def _differentiable(engine, walk, forward, backward):
     """Both with derivatives, those of the compiled loop, for a gradient of the gradient: a native kernel has none."""
     plain = dataclasses.replace(walk, kernel=None)
 
+    def for_loop(flow):
+        return {**flow, "x": engine.inputs(flow["inputs"], flow["x"], False), "inputs": []}
+
     def pull_forward(args, cotangents):
         flow, data = args
-        _, _, pull = backend.vjp(lambda flow: (_forward(engine, plain, flow, data, save=False)[0], ()), flow)
+        _, _, pull = backend.vjp(lambda flow: (_forward(engine, plain, for_loop(flow), data, save=False)[0], ()), flow)
         return pull(cotangents[0]), None
 
     def pull_backward(args, dgradients):
@@ -233,8 +238,10 @@ def _differentiable(engine, walk, forward, backward):
 
         def gradients(given):
             flow, cotangents = given
+            flow, _, pull = backend.vjp(lambda flow: (for_loop(flow), ()), flow)
             _, saved = _forward(engine, plain, flow, data)
-            return _gradients(engine, plain, loop, (flow, data), saved, cotangents), ()
+            (dflow,) = _gradients(engine, plain, loop, (flow, data), saved, cotangents)
+            return (pull(dflow),), ()
 
         _, _, pull = backend.vjp(gradients, (flow, cotangents))
         dflow, dcotangents = pull(dgradients)

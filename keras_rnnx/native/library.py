@@ -20,20 +20,22 @@ class Kernel:
 
     Attributes:
         number: its place among the cells.
-        arrays: the number of arrays from the inputs.
-        shared: for each part of the recurrent product, the array whose cotangent is also its own, or None.
+        inputs: the number of arrays from the inputs, which stand side by side.
+        parts: the number of parts of the recurrent product.
         states: the number of states.
         before: the old states that the way back needs.
         kept: the number of values that it needs besides.
+        same: whether the cotangents of the product are those of the inputs.
         vectors: the names of the vectors of weights.
     """
 
     number: int
-    arrays: int
-    shared: tuple
+    inputs: int
+    parts: int
     states: int
     before: tuple
     kept: int
+    same: bool
     vectors: tuple = ()
 
 
@@ -46,10 +48,10 @@ class Native:
     NAME, OWNER = "native", "keras_rnnx"
     MASKS = GRADIENTS = WALKS = True
     KERNELS = {
-        ("rnn", tanh): Kernel(0, 1, (0,), 1, (), 1),
-        ("rnn", relu): Kernel(1, 1, (0,), 1, (), 1),
-        ("lstm", sigmoid, tanh, tanh): Kernel(2, 4, (0, 1, 2, 3), 2, (1,), 4),
-        ("gru", sigmoid, tanh): Kernel(3, 3, (0, 1, None), 1, (0,), 4),
+        ("rnn", tanh): Kernel(0, 1, 1, 1, (), 1, True),
+        ("rnn", relu): Kernel(1, 1, 1, 1, (), 1, True),
+        ("lstm", sigmoid, tanh, tanh): Kernel(2, 4, 4, 2, (1,), 4, True),
+        ("gru", sigmoid, tanh): Kernel(3, 3, 3, 1, (0,), 4, False),
     }
 
     def kernel(self, equations):

@@ -7,25 +7,31 @@ def module(name, arguments, results, attributes):
     Args:
         name: that under which the kernel is registered.
         arguments: for each argument its shape, None for unknown sizes, and its dtype, as MLIR names it.
-        results: for each result, arrays of float32, the axes of the first argument that its shape consists of.
+        results: for each result, an array of float32, the axes of the first argument that its shape begins with, and
+            the sizes that follow.
         attributes: integers and arrays of floats by name.
     """
     shape = arguments[0][0]
     known = all(n is not None for sizes, _ in arguments for n in sizes)
     given = [_tensor(*argument) for argument in arguments]
-    made = [_tensor([shape[axis] for axis in axes], "f32") for axes in results]
+    made = [_tensor([*(shape[axis] for axis in axes), *sizes], "f32") for axes, sizes in results]
     lines, operands, types, more = [], [f"%a{i}" for i in range(len(given))], list(given), ""
     if not known:
         for axis in range(len(shape)):
             lines.append(f"%d{axis} = stablehlo.get_dimension_size %a0, dim = {axis} : ({given[0]}) -> tensor<i32>")
             lines.append(f"%n{axis} = stablehlo.reshape %d{axis} : (tensor<i32>) -> tensor<1xi32>")
-        for i, axes in enumerate(results):
-            sizes, ones = ", ".join(f"%n{axis}" for axis in axes), ", ".join(["tensor<1xi32>"] * len(axes))
-            lines.append(f"%s{i} = stablehlo.concatenate {sizes}, dim = 0 : ({ones}) -> tensor<{len(axes)}xi32>")
+        for size in sorted({size for _, sizes in results for size in sizes}):
+            lines.append(f"%c{size} = stablehlo.constant dense<{size}> : tensor<1xi32>")
+        for i, (axes, sizes) in enumerate(results):
+            parts = [*(f"%n{axis}" for axis in axes), *(f"%c{size}" for size in sizes)]
+            ones = ", ".join(["tensor<1xi32>"] * len(parts))
+            lines.append(
+                f"%s{i} = stablehlo.concatenate {', '.join(parts)}, dim = 0 : ({ones}) -> tensor<{len(parts)}xi32>"
+            )
         indices = ", ".join(str(len(given) + i) for i in range(len(results)))
         more = f", indices_of_shape_operands = dense<[{indices}]> : tensor<{len(results)}xi64>"
         operands += [f"%s{i}" for i in range(len(results))]
-        types += [f"tensor<{len(axes)}xi32>" for axes in results]
+        types += [f"tensor<{len(axes) + len(sizes)}xi32>" for axes, sizes in results]
     config = ", ".join(f"{key} = {_attribute(value)}" for key, value in attributes.items())
     call = f"stablehlo.custom_call @{name}({', '.join(operands)})"
     call += f" {{api_version = 4 : i32, backend_config = {{{config}}}{more}}}"

@@ -23,8 +23,8 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `known(tensor)`: its values where they are known now.
 - `now()`: a context in which what is computed is known at once, whatever is being traced.
 - `register(library, names)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or
-  tells that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as axes of the first
-  argument. Not on torch.
+  tells that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as pairs: axes of
+  the first argument, and the sizes that follow. Not on torch.
 - `elsewhere(training)`: why what is traced now may run where the native kernels are not, or None. Not on torch.
 - `NAME`, `compiles()`, `device()`, `kernels` (its own for whole sequences, or None): what the path rule in
   `engine/paths.py` needs to know.

@@ -125,7 +125,7 @@ def elsewhere(training):
 def foreign(name, arguments, results, attributes):
     """See `engine.backends`."""
     shape = arguments[0].shape
-    made = [jax.ShapeDtypeStruct([shape[axis] for axis in axes], jnp.float32) for axes in results]
+    made = [jax.ShapeDtypeStruct((*(shape[axis] for axis in axes), *more), jnp.float32) for axes, more in results]
     attributes = {key: np.int64(value) if isinstance(value, int) else value for key, value in attributes.items()}
     return jax.ffi.ffi_call(name, made, vmap_method="sequential")(*arguments, **attributes)
 

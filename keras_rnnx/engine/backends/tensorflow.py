@@ -250,12 +250,20 @@ def register(library, names):
     return bool(library.rnnx_register(framework.XLA_FFI_GetApi()))
 
 
+_NO_STEP = tf.distribute.get_replica_context()  # what it is outside `strategy.run`
+
+
 def elsewhere(training):
-    """See `engine.backends`. A graph that XLA does not compile at once may be one that is being exported."""
+    """See `engine.backends`. A graph for inference may be one that is being exported.
+
+    Not where XLA compiles it at once, and not a step of `evaluate` or `predict`, which Keras gives to `strategy.run`,
+    also of the default strategy; an export does not.
+    """
     if tf.distribute.has_strategy():
         return "a distribution strategy"
-    graph = tf.compat.v1.get_default_graph()
-    if not training and tf.inside_function() and not control_flow_util.GraphOrParentsInXlaContext(graph):
+    compiled = control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    step = tf.distribute.get_replica_context() is not _NO_STEP
+    if not training and tf.inside_function() and not compiled and not step:
         return "a graph for inference, which may be saved"
     return None
 
@@ -269,7 +277,7 @@ def foreign(name, arguments, results, attributes):
         version=9,
         module=stablehlo.module(name, [(a.shape, dtypes[a.dtype]) for a in arguments], results, attributes),
         Tout=[tf.float32] * len(results),
-        Sout=[tuple(shape[axis] for axis in axes) for axes in results],
+        Sout=[(*(shape[axis] for axis in axes), *sizes) for axes, sizes in results],
         platforms=["CPU"],
         disabled_checks=[f"custom_call:{name}"],
     )

@@ -1,4 +1,5 @@
-// What a kernel is given: plain pointers. Arrays of steps are (T, B, H), states (B, H), flags (T, B) of one byte.
+// What a kernel is given: plain pointers. Arrays of steps are (T, B, H), or (T, B, n H) where n stand side by side;
+// states are (B, H), flags (T, B) of one byte.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@ struct Sizes {
 struct Around {
   const float* kernel;         // (H, R H)
   const float* bias;           // (R H), of the product
+  const float* input_bias;     // (X H), added to x
   const float* vectors[MOST];  // (H)
   const uint8_t* mask;         // 0: the states stay
   const uint8_t* reset;        // 1: the states become reset_state first
@@ -25,14 +27,15 @@ struct Around {
 };
 
 struct Forward : Sizes, Around {
-  const float *x[MOST], *state[MOST], *reset_state[MOST];
-  float *emit[MOST], *final[MOST];              // emit: null where it is not wanted
-  float *left, *before[MOST], *kept[MOST];      // left: null where nothing is kept
+  const float *x, *state[MOST], *reset_state[MOST];  // x: (T, B, X H)
+  float *emit[MOST], *final[MOST];                   // emit: null where it is not wanted
+  float *left, *before[MOST], *kept;                 // null where nothing is kept; kept: (T, B, K H)
 };
 
 struct Backward : Sizes, Around {
-  const float *left, *before[MOST], *kept[MOST], *demit[MOST], *dfinal[MOST];
-  float *dx[MOST], *du[MOST], *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
+  const float *left, *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
+  float *dx, *du;  // (T, B, X H) and (T, B, R H); du: null where it is the same as dx
+  float *dinput_bias, *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
 };
 
 // Threads of the host: run() calls f(data, 0), ..., f(data, blocks - 1), perhaps at once, and returns after the last.
@@ -43,12 +46,12 @@ struct Host {
 
 struct Cell {
   int X, R, S, P, K, BEFORE;
-  const int* SHARED;
+  bool SAME;
   void (*forward)(const Forward&, const Host&);
   void (*backward)(const Backward&, const Host&);
 };
 
-// The cells in the order of keras_rnnx/native/__init__.py, in each instruction set that was compiled.
+// The cells in the order of keras_rnnx/native/library.py, in each instruction set that was compiled.
 constexpr int CELLS = 4;
 namespace avx512 { extern const Cell cells[CELLS]; }
 namespace avx2 { extern const Cell cells[CELLS]; }

@@ -4,9 +4,9 @@
 //   X  arrays that come from the inputs, x[]              R  parts of the recurrent product, u[], each H wide
 //   S  states, s[], of which the first meets the kernel   P  vectors of weights, p[]
 //   K  values that the way back needs, k[]                BEFORE  a bit for each old state that it needs too
-//   SHARED[r]  the x whose cotangent is that of u[r] as well, or -1
-// and forward(), which gives s_new and k, and backward(), which from the cotangents ds of s_new gives those of x, of
-// the u that are not shared, of the old states apart from the product, and of p.
+//   SAME  whether the cotangents of u are those of x
+// and forward(), which gives s_new and k, and backward(), which from the cotangents ds of s_new gives those of x, of u
+// unless they are the same, of the old states apart from the product, and of p.
 #pragma once
 
 #include "simd.h"
@@ -28,7 +28,7 @@ INLINE Vec sigmoid_slope(Vec y) { return y * (1.f - y); }
 template <class Activation>
 struct Vanilla {
   static constexpr int X = 1, R = 1, S = 1, P = 0, K = 1, BEFORE = 0;
-  static constexpr int SHARED[] = {0};
+  static constexpr bool SAME = true;
 
   static INLINE void forward(const Vec* x, const Vec* u, const Vec*, const Vec*, Vec* s_new, Vec* k) {
     k[0] = s_new[0] = Activation::of(x[0] + u[0]);
@@ -42,7 +42,7 @@ struct Vanilla {
 // Gates i f g o; states h c.
 struct Lstm {
   static constexpr int X = 4, R = 4, S = 2, P = 0, K = 4, BEFORE = 2;
-  static constexpr int SHARED[] = {0, 1, 2, 3};
+  static constexpr bool SAME = true;
 
   static INLINE void forward(const Vec* x, const Vec* u, const Vec* s, const Vec*, Vec* s_new, Vec* k) {
     Vec i = k[0] = sigmoid(x[0] + u[0]), f = k[1] = sigmoid(x[1] + u[1]);
@@ -65,7 +65,7 @@ struct Lstm {
 // Gates z r n, the reset gate on the product; state h.
 struct Gru {
   static constexpr int X = 3, R = 3, S = 1, P = 0, K = 4, BEFORE = 1;
-  static constexpr int SHARED[] = {0, 1, -1};
+  static constexpr bool SAME = false;
 
   static INLINE void forward(const Vec* x, const Vec* u, const Vec* s, const Vec*, Vec* s_new, Vec* k) {
     Vec z = k[0] = sigmoid(x[0] + u[0]), r = k[1] = sigmoid(x[1] + u[1]);
@@ -75,9 +75,9 @@ struct Gru {
   }
   static INLINE void backward(const Vec* k, const Vec* s, const Vec*, const Vec* ds, Vec* dx, Vec* du, Vec* ds_old, Vec*) {
     Vec z = k[0], r = k[1], n = k[2];
-    dx[0] = ds[0] * (s[0] - n) * sigmoid_slope(z);
+    du[0] = dx[0] = ds[0] * (s[0] - n) * sigmoid_slope(z);
     dx[2] = ds[0] * (1.f - z) * (1.f - n * n);
-    dx[1] = dx[2] * k[3] * sigmoid_slope(r);
+    du[1] = dx[1] = dx[2] * k[3] * sigmoid_slope(r);
     du[2] = dx[2] * r;
     ds_old[0] = ds[0] * z;
   }

@@ -15,14 +15,15 @@ const Cell* chosen() {
 
 const Cell* const cells = chosen();
 
-enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256 };
+enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256,
+            INPUT_BIAS = 512 };
 
-// T, B and H, from the first argument, an array of steps.
-bool sizes_of(const ffi::RemainingArgs& given, int64_t flags, Sizes* sizes) {
+// T, B and H, from the first argument, an array of steps in which so many stand side by side.
+bool sizes_of(const ffi::RemainingArgs& given, int beside, int64_t flags, Sizes* sizes) {
   auto buffer = given.get<ffi::AnyBuffer>(0);
   if (buffer.has_error() || buffer.value().dimensions().size() != 3) return false;
   const auto dimensions = buffer.value().dimensions();
-  sizes->T = sizes->steps = dimensions[0], sizes->B = dimensions[1], sizes->H = dimensions[2];
+  sizes->T = sizes->steps = dimensions[0], sizes->B = dimensions[1], sizes->H = dimensions[2] / beside;
   sizes->reverse = flags & REVERSE;
   return true;
 }
@@ -32,6 +33,7 @@ void take_around(const Cell& cell, int64_t flags, ffi::Span<const float> rates, 
   const Sizes& n = *a;
   a->kernel = args.numbers("kernel", {n.H, cell.R * n.H});
   if (flags & BIAS) a->bias = args.numbers("bias", {cell.R * n.H});
+  if (flags & INPUT_BIAS) a->input_bias = args.numbers("input bias", {cell.X * n.H});
   for (int i = 0; i < cell.P; i++) a->vectors[i] = args.numbers("vector", {n.H});
   if (flags & MASK) a->mask = args.flags("mask", {n.T, n.B});
   if (flags & RESET) a->reset = args.flags("reset", {n.T, n.B});
@@ -54,10 +56,10 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Remai
   const Cell& cell = cells[which];
   std::string error;
   Forward a{};
-  if (!sizes_of(given, flags, &a)) return finished("Expected arrays of steps (T, B, H). Received: others");
+  if (!sizes_of(given, cell.X, flags, &a)) return finished("Expected arrays of steps (T, B, H). Received: others");
   Args args(given, &error);
   Rets rets(made, &error);
-  for (int i = 0; i < cell.X; i++) a.x[i] = args.numbers("x", {a.T, a.B, a.H});
+  a.x = args.numbers("x", {a.T, a.B, cell.X * a.H});
   for (int i = 0; i < cell.S; i++) a.state[i] = args.numbers("state", {a.B, a.H});
   take_around(cell, flags, rates, args, &a);
   for (int i = 0; i < cell.S && flags & RESET; i++) a.reset_state[i] = args.numbers("reset_state", {a.B, a.H});
@@ -68,7 +70,7 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Remai
     a.left = rets.numbers("left", {a.T, a.B, a.H});
     for (int i = 0; i < cell.S; i++)
       if (cell.BEFORE >> i & 1 && (i || a.keep)) a.before[i] = rets.numbers("before", {a.T, a.B, a.H});
-    for (int i = 0; i < cell.K; i++) a.kept[i] = rets.numbers("kept", {a.T, a.B, a.H});
+    a.kept = rets.numbers("kept", {a.T, a.B, cell.K * a.H});
   }
   args.finish();
   rets.finish();
@@ -82,22 +84,22 @@ ffi::Error backward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Rema
   const Cell& cell = cells[which];
   std::string error;
   Backward a{};
-  if (!sizes_of(given, flags, &a)) return finished("Expected arrays of steps (T, B, H). Received: others");
+  if (!sizes_of(given, 1, flags, &a)) return finished("Expected arrays of steps (T, B, H). Received: others");
   Args args(given, &error);
   Rets rets(made, &error);
   a.left = args.numbers("left", {a.T, a.B, a.H});
   take_around(cell, flags, rates, args, &a);
   for (int i = 0; i < cell.S; i++)
     if (cell.BEFORE >> i & 1 && (i || a.keep)) a.before[i] = args.numbers("before", {a.T, a.B, a.H});
-  for (int i = 0; i < cell.K; i++) a.kept[i] = args.numbers("kept", {a.T, a.B, a.H});
+  a.kept = args.numbers("kept", {a.T, a.B, cell.K * a.H});
   for (int i = 0; i < cell.S; i++)
     if (emit >> i & 1) a.demit[i] = args.numbers("demit", {a.T, a.B, a.H});
   for (int i = 0; i < cell.S; i++) a.dfinal[i] = args.numbers("dfinal", {a.B, a.H});
-  for (int i = 0; i < cell.X; i++) a.dx[i] = rets.numbers("dx", {a.T, a.B, a.H});
-  for (int i = 0; i < cell.R; i++)
-    if (cell.SHARED[i] < 0) a.du[i] = rets.numbers("du", {a.T, a.B, a.H});
+  a.dx = rets.numbers("dx", {a.T, a.B, cell.X * a.H});
+  if (!cell.SAME) a.du = rets.numbers("du", {a.T, a.B, cell.R * a.H});
   for (int i = 0; i < cell.S; i++) a.dstate[i] = rets.numbers("dstate", {a.B, a.H});
   for (int i = 0; i < cell.P; i++) a.dvectors[i] = rets.numbers("dvector", {a.H});
+  if (flags & INPUT_BIAS) a.dinput_bias = rets.numbers("dinput_bias", {cell.X * a.H});
   for (int i = 0; i < cell.S && flags & RESET; i++) a.dreset_state[i] = rets.numbers("dreset_state", {a.B, a.H});
   args.finish();
   rets.finish();

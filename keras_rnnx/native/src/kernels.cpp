@@ -5,7 +5,7 @@ namespace INSTRUCTIONS {
 
 template <class C>
 constexpr Cell cell() {
-  return {C::X, C::R, C::S, C::P, C::K, C::BEFORE, C::SHARED, Sequence<C>::forward, Sequence<C>::backward};
+  return {C::X, C::R, C::S, C::P, C::K, C::BEFORE, C::SAME, Sequence<C>::forward, Sequence<C>::backward};
 }
 
 extern const Cell cells[CELLS] = {cell<Vanilla<Tanh>>(), cell<Vanilla<Relu>>(), cell<Lstm>(), cell<Gru>()};

@@ -116,19 +116,20 @@ struct Sequence {
     Numbers panels(groups(a.H, BACK) * C::R * a.H * BACK * WIDTH);
     pack_back(a.kernel, a.H, panels.at(0));
     const int64_t blocks = blocks_of(a, host), walked = a.steps * a.B * a.H, rest = (a.T - a.steps) * a.B * a.H;
-    for (int i = 0; i < C::X; i++) clear(a.dx[i] + walked, rest);
-    for (int i = 0; i < C::R; i++)
-      if (a.du[i]) clear(a.du[i] + walked, rest);
-    Numbers sums(blocks * C::P * a.H);
+    clear(a.dx + C::X * walked, C::X * rest);
+    if (!C::SAME) clear(a.du + C::R * walked, C::R * rest);
+    Numbers sums(blocks * (C::P + C::X) * a.H);  // of what the vectors and the bias of x get, for each thread
     auto rows = [&](int64_t i) {
-      backward_rows(a, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks, sums.at(i * C::P * a.H));
+      backward_rows(a, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks, sums.at(i * (C::P + C::X) * a.H));
     };
     run(host, blocks, rows);
-    for (int p = 0; p < C::P; p++)
-      for (int64_t j = 0; j < a.H; j++) {
-        a.dvectors[p][j] = 0;
-        for (int64_t i = 0; i < blocks; i++) a.dvectors[p][j] += *sums.at((i * C::P + p) * a.H + j);
+    for (int p = 0; p < C::P + C::X; p++) {
+      float* total = p < C::P ? a.dvectors[p] : a.dinput_bias ? a.dinput_bias + (p - C::P) * a.H : nullptr;
+      for (int64_t j = 0; j < a.H && total; j++) {
+        total[j] = 0;
+        for (int64_t i = 0; i < blocks; i++) total[j] += *sums.at((i * (C::P + C::X) + p) * a.H + j);
       }
+    }
   }
 
  private:
@@ -191,12 +192,13 @@ struct Sequence {
   static void forward_group(const Forward& a, const float* panels, int64_t g, int64_t at, int64_t rows, int64_t wide,
                             const float* left, float* const* now, float* next) {
     const int64_t H = a.H;
-    Vec start[N], vectors[TOGETHER][larger(C::P, 1)];
+    Vec start[N], vectors[TOGETHER][larger(C::P, 1)], bias[TOGETHER][C::X];
     for (int i = 0; i < TOGETHER; i++) {
       const int64_t unit = (g * TOGETHER + i) * WIDTH;
       const int n = static_cast<int>(larger(0, smaller(H - unit, WIDTH)));
       for (int r = 0; r < C::R; r++) start[i * C::R + r] = a.bias && n ? load(a.bias + r * H + unit, n) : Vec{};
       for (int p = 0; p < C::P; p++) vectors[i][p] = n ? load(a.vectors[p] + unit, n) : Vec{};
+      for (int x = 0; x < C::X; x++) bias[i][x] = a.input_bias && n ? load(a.input_bias + x * H + unit, n) : Vec{};
     }
     for (int64_t b = 0; b < rows; b += ROWS) {
       const int count = static_cast<int>(smaller(ROWS, rows - b));
@@ -204,18 +206,21 @@ struct Sequence {
       product_of<ROWS, N>(count, left + b * wide, wide, panels + g * H * N * WIDTH, H, start, made);
       for (int m = 0; m < count; m++)
         for (int i = 0; i < TOGETHER; i++) {
-          const int64_t unit = (g * TOGETHER + i) * WIDTH, to = (at + b + m) * H + unit, here = (b + m) * wide + unit;
+          const int64_t unit = (g * TOGETHER + i) * WIDTH, here = (b + m) * wide + unit;
           if (unit >= H) break;
-          step(a, static_cast<int>(smaller(WIDTH, H - unit)), to, !a.mask || a.mask[at + b + m],
-               &made[(m * TOGETHER + i) * C::R], vectors[i], now, next, here);
+          step(a, static_cast<int>(smaller(WIDTH, H - unit)), at + b + m, unit, &made[(m * TOGETHER + i) * C::R],
+               bias[i], vectors[i], now, next, here);
         }
     }
   }
 
-  static INLINE void step(const Forward& a, int n, int64_t to, bool valid, const Vec* u, const Vec* p, float* const* now,
-                          float* next, int64_t here) {
+  // n units of one row: `row` counts the rows of all steps.
+  static INLINE void step(const Forward& a, int n, int64_t row, int64_t unit, const Vec* u, const Vec* bias, const Vec* p,
+                          float* const* now, float* next, int64_t here) {
+    const int64_t H = a.H, to = row * H + unit;
+    const bool valid = !a.mask || a.mask[row];
     Vec x[C::X], s[C::S], s_new[C::S], k[C::K];
-    for (int i = 0; i < C::X; i++) x[i] = load(a.x[i] + to, n);
+    for (int i = 0; i < C::X; i++) x[i] = load(a.x + (row * C::X + i) * H + unit, n) + bias[i];
     for (int i = 0; i < C::S; i++) s[i] = load(now[i] + here);
     C::forward(x, u, s, p, s_new, k);
     for (int i = 0; i < C::S; i++) {
@@ -223,7 +228,7 @@ struct Sequence {
       store((i ? now[i] : next) + here, s_new[i], n);
       if (a.emit[i]) store(a.emit[i] + to, s_new[i], n);
     }
-    for (int i = 0; i < C::K && a.left; i++) store(a.kept[i] + to, k[i], n);
+    for (int i = 0; i < C::K && a.kept; i++) store(a.kept + (row * C::K + i) * H + unit, k[i], n);
   }
 
   static void backward_rows(const Backward& a, const float* panels, int64_t first, int64_t end, float* sums) {
@@ -241,8 +246,8 @@ struct Sequence {
       const int64_t t = position(a, step), at = t * a.B + first;
       for (int64_t b = 0; b < rows; b++)
         for (int64_t unit = 0; unit < H; unit += WIDTH)
-          step_back(a, static_cast<int>(smaller(WIDTH, H - unit)), (at + b) * H + unit, unit,
-                    !a.mask || a.mask[at + b], ds, b * wide + unit, du + b * deep + unit, sums);
+          step_back(a, static_cast<int>(smaller(WIDTH, H - unit)), at + b, unit, ds, b * wide + unit,
+                    du + b * deep + unit, sums + unit);
       const float* keep = a.keep ? a.keep + (a.keep_each_step ? at : first) * H : nullptr;
       for (int64_t g = 0; g < groups(H, BACK); g++) backward_group(H, panels, g, rows, wide, du, keep, ds[0]);
       for (int64_t b = 0; b < rows && a.reset; b++)
@@ -256,8 +261,9 @@ struct Sequence {
       for (int64_t b = 0; b < rows; b++) copy(ds[s] + b * wide, H, a.dstate[s] + (first + b) * H);
   }
 
-  static INLINE void step_back(const Backward& a, int n, int64_t from, int64_t unit, bool valid, float* const* ds_at,
-                               int64_t here, float* du_at, float* sums) {
+  static INLINE void step_back(const Backward& a, int n, int64_t row, int64_t unit, float* const* ds_at, int64_t here,
+                               float* du_at, float* sums) {
+    const int64_t H = a.H, from = row * H + unit;
     Vec k[C::K], s[C::S] = {}, p[larger(C::P, 1)], ds[C::S], past[C::S] = {};
     Vec dx[C::X] = {}, du[C::R] = {}, ds_old[C::S], dp[larger(C::P, 1)] = {};
     for (int i = 0; i < C::S; i++) {
@@ -265,8 +271,8 @@ struct Sequence {
       if (a.demit[i]) ds[i] += load(a.demit[i] + from, n);
       ds_old[i] = ds[i];
     }
-    if (valid) {
-      for (int i = 0; i < C::K; i++) k[i] = load(a.kept[i] + from, n);
+    if (!a.mask || a.mask[row]) {
+      for (int i = 0; i < C::K; i++) k[i] = load(a.kept + (row * C::K + i) * H + unit, n);
       for (int i = 0; i < C::S; i++)
         if (C::BEFORE >> i & 1) s[i] = load((a.before[i] ? a.before[i] : a.left) + from, n);
       for (int i = 0; i < C::P; i++) p[i] = load(a.vectors[i] + unit, n);
@@ -278,14 +284,16 @@ struct Sequence {
       for (int i = 0; i < C::S; i++) ds_old[i] += past[i];
     }
     for (int i = 0; i < C::S; i++) store(ds_at[i] + here, ds_old[i], n);
-    for (int i = 0; i < C::X; i++) store(a.dx[i] + from, dx[i], n);
+    for (int i = 0; i < C::X; i++) store(a.dx + (row * C::X + i) * H + unit, dx[i], n);
     for (int i = 0; i < C::R; i++) {
-      Vec d = C::SHARED[i] < 0 ? du[i] : dx[C::SHARED[i]];
-      store(du_at + i * a.H, d, n);
-      if (C::SHARED[i] < 0) store(a.du[i] + from, d, n);
+      Vec d = C::SAME ? dx[i] : du[i];
+      store(du_at + i * H, d, n);
+      if (!C::SAME) store(a.du + (row * C::R + i) * H + unit, d, n);
     }
-    for (int i = 0; i < C::P; i++) store(sums + i * a.H + unit, load(sums + i * a.H + unit, n) + dp[i], n);
+    for (int i = 0; i < C::P; i++) add(sums + i * H, dp[i], n);
+    for (int i = 0; i < C::X && a.dinput_bias; i++) add(sums + (C::P + i) * H, dx[i], n);
   }
+  static INLINE void add(float* to, Vec v, int n) { store(to, load(to, n) + v, n); }
 
   // The cotangent of one group of units of the left operand, added to that of the first state.
   static void backward_group(int64_t H, const float* panels, int64_t g, int64_t rows, int64_t wide, const float* du,
