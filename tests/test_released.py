@@ -16,6 +16,11 @@ FILES = sorted((pathlib.Path(__file__).parent / "released").glob("*/*.keras"))
 EACH = [f for f in FILES if BACKEND == "torch" or f.stem == "core"]
 
 
+def test_every_model_that_was_released_is_here():
+    folders = pathlib.Path(__file__).parent / "released"
+    assert FILES and [f.with_suffix(".npz") for f in FILES] == sorted(folders.glob("*/*.npz"))
+
+
 @pytest.mark.parametrize("file", EACH, ids=lambda f: f"{f.parent.name}-{f.stem}")
 def test_loads_and_predicts_the_same(file):
     model = keras.saving.load_model(file)
