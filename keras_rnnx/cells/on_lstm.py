@@ -7,6 +7,7 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.engine import products
+from keras_rnnx.engine.gates import finite
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -14,7 +15,7 @@ def cumax(z):
     """The cumulative sum of the softmax over the last axis: rises from above 0 to 1."""
     # as a product: Keras' cumsum leaves float64 on torch
     ones = ops.cast(np.triu(np.ones((z.shape[-1], z.shape[-1]))), z.dtype)
-    return products.apply({"kernel": ones}, ops.softmax(z, axis=-1), z.dtype)
+    return products.apply({"kernel": ones}, ops.softmax(finite(z), axis=-1), z.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -5,7 +5,10 @@ from keras import ops
 
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.base.cell import Cell
+from keras_rnnx.engine.gates import finite
 from keras_rnnx.layers.rnn import CellLayer
+
+EXPONENT = 80.0  # e to this is finite in single precision
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -73,10 +76,12 @@ class SLSTMCell(Cell):
     def step(self, x, u, h, c, n, m):
         """Equations (1) to (6)."""
         a = x + u(h)
-        f_log = ops.log_sigmoid(a.f) if self.forget_gate == "sigmoid" else a.f
+        i_log = finite(a.i)
+        f_log = finite(ops.log_sigmoid(a.f) if self.forget_gate == "sigmoid" else a.f)
         kept = f_log + m
-        m_new = ops.where(ops.logical_or(ops.equal(n, 0), a.i > kept), a.i, kept)
-        i, f = ops.exp(a.i - m_new), ops.exp(kept - m_new)
+        m_new = ops.where(ops.logical_or(ops.equal(n, 0), i_log > kept), i_log, kept)
+        # Above 0 only where n = 0, whose m_new leaves `kept` out: f times nothing is nothing, unless f is inf.
+        i, f = ops.exp(i_log - m_new), ops.exp(finite(kept - m_new, EXPONENT))
         c_new = f * c + i * self.activation(a.z)
         n_new = f * n + i
         return self.recurrent_activation(a.o) * c_new / n_new, c_new, n_new, m_new

@@ -24,6 +24,11 @@ def at_least_single(dtype):
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
+def finite(exponents, most=1e30):
+    """What a gate puts into exp, but finite: a difference of two is then a number where half precision overflows."""
+    return ops.clip(exponents, -1e30, most)  # which keeps the dtype; `ops.minimum` of float64 is float32 on torch
+
+
 def split(array, count):
     """Equal parts of the last axis, whose joint gradient is one concatenation instead of a sum of padded arrays."""
 
