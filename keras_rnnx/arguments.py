@@ -15,7 +15,7 @@ class FromConfig:
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A layer from its configuration."""
-        config = dict(config)
+        config = without_legacy(cls, config)
         record = config.pop("quantized", {})
         made = cls(**{name: deserialized(value, custom_objects) for name, value in config.items()})
         quantization.restore(made, record)
@@ -31,6 +31,23 @@ def deserialized(value, custom_objects=None):
     return value
 
 
+def arguments_of(kind, *stop):
+    """The arguments of every `__init__` of a class chain, each as its class and its name.
+
+    Args:
+        kind: the class.
+        *stop: the classes at which the walk up the chain ends.
+    """
+    for cls in kind.__mro__:
+        if cls in stop:
+            break
+        if "__init__" not in vars(cls):
+            continue
+        for name, parameter in inspect.signature(cls.__init__).parameters.items():
+            if name != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                yield cls, name
+
+
 def config_of(layer, *stop):
     """The arguments of every `__init__` of a layer's class chain, from the attributes of the same names.
 
@@ -41,16 +58,10 @@ def config_of(layer, *stop):
         *stop: the classes at which the walk up the chain ends.
     """
     config = {}
-    for cls in type(layer).__mro__:
-        if cls in stop:
-            break
-        if "__init__" not in vars(cls):
-            continue
-        for name, parameter in inspect.signature(cls.__init__).parameters.items():
-            variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            if name == "self" or variadic or ("get_config" in vars(cls) and not hasattr(layer, name)):
-                continue  # a subclass that keeps an argument under another name says so in its own `get_config`
-            config[name] = serialized(name, getattr(layer, name))
+    for cls, name in arguments_of(type(layer), *stop):
+        if "get_config" in vars(cls) and not hasattr(layer, name):
+            continue  # a subclass that keeps an argument under another name says so in its own `get_config`
+        config[name] = serialized(name, getattr(layer, name))
     return {**config, **quantization.recorded(layer)}
 
 
@@ -70,6 +81,29 @@ def serialized(name, value):
     if hasattr(value, "get_config"):
         return keras.saving.serialize_keras_object(value)
     return value
+
+
+LEGACY = ("implementation", "use_cudnn", "time_major")
+
+
+def without_legacy(kind, config):
+    """A configuration without what versions of Keras write into it to say how a layer is computed.
+
+    Args:
+        kind: the class to be made; what is an argument of its own stays.
+        config: the configuration.
+
+    Raises:
+        ValueError: if it says that time is the first axis, which no layer of Keras 3 reads.
+    """
+    found = {name for name in LEGACY if name in config}
+    if found:
+        found -= {name for _, name in arguments_of(kind)}
+    if "time_major" in found and config["time_major"]:
+        raise ValueError(
+            "Expected sequences (B, T, D), time_major=False. Received: a configuration with time_major=True"
+        )
+    return {name: value for name, value in config.items() if name not in found}
 
 
 def positive(name, value):
