@@ -34,6 +34,8 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent / "datasets"))
 import keras
 import matplotlib
 
+from keras_rnnx.callbacks import BackupAndRestore
+
 matplotlib.use("Agg")
 
 
@@ -65,20 +67,9 @@ def parse(made, smoke, arguments=None):
     return options
 
 
-def mend(backup):
-    """Takes back a backup that a kill has cut off between weights and epoch, at which Keras would stop.
-
-    Args:
-        backup: path of the folder of a `BackupAndRestore(double_checkpoint=True)`.
-    """
-    weights, epoch = backup / "latest.weights.h5", backup / "training_metadata.json"
-    if not epoch.exists() or epoch.read_text():
-        return
-    if all(pathlib.Path(f"{file}.bkp").exists() for file in (weights, epoch)):
-        for file in (weights, epoch):
-            shutil.copy(f"{file}.bkp", file)
-    else:
-        shutil.rmtree(backup)
+def backup_of(output):
+    """The callback that backs up a run in the folder `output`."""
+    return BackupAndRestore(output / "backup")
 
 
 def resumes(output, settings):
@@ -89,8 +80,7 @@ def resumes(output, settings):
         settings: dict of the options that an unfinished run can be continued with, and only with them.
     """
     file = output / "settings.json"
-    mend(output / "backup")
-    if (output / "backup").exists():
+    if backup_of(output).latest is not None:
         started = json.loads(file.read_text())
         if started != settings:
             sys.exit(
@@ -139,7 +129,7 @@ def train(model, options, resumed, validation_data, callbacks=(), measure=None, 
         epochs=options.epochs,
         callbacks=[
             keras.callbacks.CSVLogger(output / "history.csv", append=resumed),
-            keras.callbacks.BackupAndRestore(output / "backup", double_checkpoint=True),
+            backup_of(output),
             *callbacks,
             *measuring,
             keras.callbacks.ModelCheckpoint(

@@ -80,9 +80,13 @@ def reset_states(model):
     Args:
         model: a Keras model or layer.
     """
-    for layer in layers_of(model):
-        if isinstance(layer, StatefulLayer):
-            layer.reset_state()
+    for layer in stateful_layers(model):
+        layer.reset_state()
+
+
+def stateful_layers(model):
+    """The layers of this package in a model that carry states from call to call, in the order of use."""
+    return [layer for layer in layers_of(model) if isinstance(layer, StatefulLayer) and layer.stateful]
 
 
 def layers_of(layer):

@@ -98,7 +98,8 @@ def mirrored(folder):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     found = {"alone": both()}
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
         found["mirrored"] = both(folder / "mirrored.keras")
         stateful = compiled(True)
     found["mirrored loaded"] = loaded(folder / "mirrored.keras")
@@ -107,7 +108,27 @@ def mirrored(folder):
         stateful.fit(x[:10], y[:10], batch_size=BATCH, shuffle=False, verbose=0)
     except tf.errors.InvalidArgumentError as error:
         found["uneven"] = str(error)
+    with strategy.scope():
+        found["backup"] = [carried(stateful), carried(restored(stateful, folder / "backup"))]
     return found
+
+
+def restored(model, folder):
+    """Another model, into which a backup of a model is restored."""
+    other = compiled(True)
+    for each in (model, other):
+        backup = keras_rnnx.callbacks.BackupAndRestore(folder)
+        backup.set_model(each)
+        backup.on_train_begin()
+        if each is model:
+            backup.on_epoch_end(0)
+    return other
+
+
+def carried(model):
+    """What the layers carry, in each replica."""
+    layers = [layer for layer in model.layers if getattr(layer, "stateful", False)]
+    return [keras.ops.convert_to_numpy(v).tolist() for layer in layers for v in layer.held]
 
 
 def worker():

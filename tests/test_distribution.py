@@ -113,6 +113,13 @@ def test_two_processes_are_one(here, apart, model):
         agree(here["alone"][model], process[model])
 
 
+@on_tensorflow
+def test_a_backup_has_the_carried_states_of_each_replica(here):
+    one, other = here["backup"]
+    assert one == other
+    assert one[0] != one[1], "those of the two replicas"
+
+
 @ways
 def test_what_is_saved_inside_is_loaded_outside(here, way):
     np.testing.assert_allclose(here[f"{way} loaded"], here[way]["stateless"]["predicted"], **SINGLE)

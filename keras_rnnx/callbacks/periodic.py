@@ -25,6 +25,7 @@ class Periodic(keras.callbacks.Callback):
     Raises:
         ValueError: if an argument is out of range.
         ImportError: if there is a `log_dir` and the package `tensorboard` is not installed.
+        OSError: when training begins, if no file can be made in `log_dir`; later, if one cannot be written.
     """
 
     def __init__(self, log_dir=None, every=1, unit="epoch"):
@@ -57,11 +58,12 @@ class Periodic(keras.callbacks.Callback):
 
     def take(self, step):
         """Measures now."""
+        if self.log_dir is not None and self._summaries is None:
+            self._summaries = Summaries(self.log_dir)
         measured = self.measure()
         self.steps.append(step)
         self._measured.append(measured)
         if self.log_dir is not None:
-            self._summaries = self._summaries or Summaries(self.log_dir)
             self.write(self._summaries, measured, step)
             self._summaries.flush()
 

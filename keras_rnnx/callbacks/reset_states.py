@@ -3,8 +3,7 @@
 import keras
 
 from keras_rnnx.arguments import positive
-from keras_rnnx.inspection import layers_of, reset_states
-from keras_rnnx.layers.state import StatefulLayer
+from keras_rnnx.inspection import reset_states, stateful_layers
 
 
 class ResetStates(keras.callbacks.Callback):
@@ -39,12 +38,9 @@ class ResetStates(keras.callbacks.Callback):
         """After how many batches; None for epochs."""
         return {"epoch": None, "batch": 1}.get(self.at, self.at)
 
-    def _layers(self):
-        return [layer for layer in layers_of(self.model) if isinstance(layer, StatefulLayer) and layer.stateful]
-
     def on_train_begin(self, logs=None):
         """Raises where there is nothing to reset, or no chance to."""
-        if not self._layers():
+        if not stateful_layers(self.model):
             raise ValueError(f"Expected a model with a layer of stateful=True. Received: {self.model!r} without one")
         together = getattr(self.model, "steps_per_execution", 1)
         if self._every is not None and self._every % together:
@@ -64,12 +60,12 @@ class ResetStates(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         """Puts the states aside, and resets."""
-        self._aside = [[keras.ops.copy(v) for v in layer.held] for layer in self._layers()]
+        self._aside = [[keras.ops.copy(v) for v in layer.held] for layer in stateful_layers(self.model)]
         reset_states(self.model)
 
     def on_test_end(self, logs=None):
         """Takes the states back."""
-        for layer, values in zip(self._layers(), self._aside, strict=True):
+        for layer, values in zip(stateful_layers(self.model), self._aside, strict=True):
             if [tuple(v.shape) for v in layer.held] == [tuple(v.shape) for v in values]:
                 for variable, value in zip(layer.held, values, strict=True):
                     variable.assign(value)

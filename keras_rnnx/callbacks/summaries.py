@@ -2,6 +2,8 @@
 
 import importlib
 import io
+import os
+import tempfile
 import time
 
 import numpy as np
@@ -18,6 +20,22 @@ def tensorboard(module):
         return importlib.import_module(f"tensorboard.{module}")
     except ImportError as error:
         raise ImportError(MISSING) from error
+
+
+def check_folder(log_dir):
+    """Makes a local folder where it is missing; raises OSError where no file can be made in it.
+
+    The writer of TensorBoard makes its file in a thread, where an error is lost.
+    """
+    if "://" in str(log_dir):  # of a remote file system, which TensorFlow knows
+        return
+    try:
+        os.makedirs(log_dir, exist_ok=True)
+        tempfile.TemporaryFile(dir=log_dir).close()
+    except OSError as error:
+        raise OSError(
+            f"Expected `log_dir` to be a folder in which files can be made. Received: log_dir={str(log_dir)!r}, {error}"
+        ) from error
 
 
 def new_figure(**options):
@@ -48,9 +66,11 @@ class Summaries:
 
     Raises:
         ImportError: if the package `tensorboard` is not installed.
+        OSError: if no file can be made there.
     """
 
     def __init__(self, log_dir):
+        check_folder(log_dir)
         self._writer = tensorboard("summary.writer.event_file_writer").EventFileWriter(str(log_dir))
 
     def scalar(self, tag, value, step):

@@ -22,6 +22,7 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `replicas(variable)`: what can be read and assigned of a Keras variable: itself, or its copies in several replicas.
 - `known(tensor)`: its values where they are known now.
 - `now()`: a context in which what is computed is known at once, whatever is being traced.
+- `generators()` and `restore_generators(states)`: the states of its own random generators, as plain data.
 - `register(library, names)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or
   tells that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as pairs: axes of
   the first argument, and the sizes that follow. Not on torch.

@@ -138,3 +138,13 @@ def check_rows(batch, begun):
 def replicas(variable):
     """The variable itself."""
     return [variable]
+
+
+def generators():
+    """No states of random generators: what is drawn depends on seeds that are variables or arguments."""
+    return []
+
+
+def restore_generators(states):
+    """Nothing to set."""
+    del states

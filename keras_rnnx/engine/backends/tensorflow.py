@@ -302,3 +302,13 @@ def replicas(variable):
     if not isinstance(value, tf.distribute.DistributedValues):
         return [variable]
     return list(value.distribute_strategy.experimental_local_results(value))
+
+
+def generators():
+    """No states of random generators: what is drawn depends on seeds that are variables or arguments."""
+    return []
+
+
+def restore_generators(states):
+    """Nothing to set."""
+    del states

@@ -9,8 +9,8 @@ from keras_rnnx.engine.backends.unrolled import scan
 from keras_rnnx.engine.orders import TORCH_GATES
 
 __all__ = [
-    "NAME", "Region", "bucket", "check_rows", "compiled", "compiles", "custom_vjp", "device", "kernels", "known",
-    "local_vjp", "matmul", "now", "replicas", "scan", "vjp",
+    "NAME", "Region", "bucket", "check_rows", "compiled", "compiles", "custom_vjp", "device", "generators", "kernels",
+    "known", "local_vjp", "matmul", "now", "replicas", "restore_generators", "scan", "vjp",
 ]  # fmt: skip
 
 NAME = "torch"
@@ -172,3 +172,15 @@ def check_rows(batch, begun):
 def replicas(variable):
     """The variable itself."""
     return [variable]
+
+
+def generators():
+    """The states of torch's random generators, as plain data: that of the CPU, then those of the GPUs."""
+    return [state.tolist() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all())]
+
+
+def restore_generators(states):
+    """Sets torch's random generators, as far as this machine has the GPUs, to what `generators` has told."""
+    cpu, *gpus = [torch.tensor(state, dtype=torch.uint8) for state in states]
+    torch.set_rng_state(cpu)
+    torch.cuda.set_rng_state_all(gpus[: torch.cuda.device_count()])
