@@ -14,6 +14,8 @@ from keras_rnnx import arguments
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.gates import at_least_single
 
+__all__ = ["BitsPerCharacter", "Perplexity", "QuantileLoss", "SequenceLoss"]
+
 OVER_TIME = ("sum", "mean", None)
 OVER_BATCH = ("mean", "steps", "sum", None)
 

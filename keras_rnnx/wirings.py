@@ -5,6 +5,8 @@ import numpy as np
 
 from keras_rnnx.arguments import positive
 
+__all__ = ["AutoNCP", "FullyConnected", "NCP", "Random", "Wiring"]
+
 
 class Wiring:
     """A wiring of input features and neurons.

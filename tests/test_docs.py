@@ -45,6 +45,7 @@ def _examples(page):
         "docs/shapes.md",
         "docs/models.md",
         "docs/decoding.md",
+        "docs/saving.md",
         "docs/exporting.md",
         "docs/quantization.md",
         "docs/gradients.md",

@@ -15,7 +15,11 @@ HEADS = {"default": "g k a b", "no_gate": "g k a b", "pure": "f"}
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 def lecun_tanh(x):
-    r"""LeCun's scaled tanh, \(1.7159 \tanh(0.666 x)\)."""
+    r"""LeCun's scaled tanh, \(1.7159 \tanh(0.666 x)\).
+
+    Args:
+        x: a tensor.
+    """
     return 1.7159 * ops.tanh(0.666 * x)
 
 

@@ -9,7 +9,11 @@ from keras_rnnx.layers.rnn import CellLayer
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 def half_linear(x):
-    r"""The paper's g, which is positive: \(x + 1/2\) for \(x \ge 0\), else \(\sigma(x)\)."""
+    r"""The paper's g, which is positive: \(x + 1/2\) for \(x \ge 0\), else \(\sigma(x)\).
+
+    Args:
+        x: a tensor.
+    """
     return ops.where(x >= 0, x + 0.5, ops.sigmoid(x))
 
 
