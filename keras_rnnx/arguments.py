@@ -1,8 +1,8 @@
 """Checks of arguments, and their form in a configuration. Written once for all layers and cells."""
 
 import inspect
-import math
 import numbers
+import sys
 
 import keras
 
@@ -106,30 +106,56 @@ def without_legacy(kind, config):
     return {name: value for name, value in config.items() if name not in found}
 
 
+def checked_initializer(value):
+    """An initializer; for None the one that Keras takes then."""
+    return keras.initializers.get("glorot_uniform" if value is None else value)
+
+
+def integer(name, value, least=0):
+    """`value`, an integer from `least` to what a shape can hold, or a ValueError that says so."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not least <= value < 2**31:
+        raise ValueError(f"Expected `{name}` to be an integer >= {least}, below 2**31. Received: {name}={value!r}")
+    return int(value)
+
+
 def positive(name, value):
     """`value`, an integer > 0, or a ValueError that says so."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"Expected `{name}` to be an integer > 0. Received: {name}={value!r}")
-    return int(value)
+    return integer(name, value, 1)
+
+
+def several(name, values, least=0):
+    """`values`, a list or tuple of at least so many, as a list, or a ValueError that says so."""
+    if not isinstance(values, (list, tuple)) or len(values) < least:
+        raise ValueError(f"Expected `{name}` to be a list of at least {least}. Received: {name}={values!r}")
+    return list(values)
+
+
+def positives(name, values):
+    """`values`, a list or tuple of integers > 0, as a list, or a ValueError that says so."""
+    return [positive(name, value) for value in several(name, values)]
+
+
+def number(name, value, interval="(-inf, inf)"):
+    """`value`, a finite number in an interval such as `"(0, 1]"`, as a float, or a ValueError that says so."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    plain = value.item() if hasattr(value, "item") else value  # a NumPy float may be too short to be compared
+    fits = real and low <= plain <= high and abs(plain) <= sys.float_info.max
+    if not fits or (plain == low and interval[0] == "(") or (plain == high and interval[-1] == ")"):
+        raise ValueError(f"Expected `{name}` to be a number in {interval}. Received: {name}={value!r}")
+    return float(value)
 
 
 def rate(name, value):
     """`value`, a number in [0, 1), or a ValueError that says so."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise ValueError(f"Expected `{name}` in [0, 1). Received: {name}={value!r}")
-    return float(value)
+    return number(name, value, "[0, 1)")
 
 
-def is_real(value):
-    """Whether a value is a number, and no bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def nonnegative(name, value):
-    """`value`, a finite number >= 0, or a ValueError that says so."""
-    if not (is_real(value) and 0 <= value < math.inf):
-        raise ValueError(f"Expected `{name}` to be a number >= 0. Received: {name}={value!r}")
-    return float(value)
+def checked_seed(value):
+    """`value`, an integer or None, or a ValueError that says so."""
+    if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
+        raise ValueError(f"Expected `seed` to be an integer or None. Received: seed={value!r}")
+    return None if value is None else int(value)
 
 
 def choice(name, value, allowed):
@@ -180,7 +206,9 @@ def _unshared(part):
 
 def _shift_seeds(part, number):
     """Adds a number to the integer seeds of a serialized layer or cell, of its initializers and of its cells."""
-    config = part["config"]
+    config = part.get("config")
+    if not isinstance(config, dict):  # of a function it is the name
+        return
     if isinstance(config.get("seed"), int):
         config["seed"] += number
     kind = keras.saving.get_registered_object(part.get("registered_name"))

@@ -5,6 +5,7 @@ on, and by a `sample_weight` that is zero at the others. Both are read here. A l
 (`ignore_class`) says so by a mask on its values, which is read too.
 """
 
+import itertools
 import math
 
 import keras
@@ -286,11 +287,11 @@ class QuantileLoss(keras.losses.Loss):
 
 def checked_quantiles(quantiles):
     """`quantiles` as a list of floats, or a ValueError that says what they have to be."""
-    given = list(quantiles) if isinstance(quantiles, (list, tuple)) else []
-    increasing = all(a < b for a, b in zip([0.0, *given], [*given, 1.0], strict=True))
-    if not given or not increasing:
+    given = quantiles if isinstance(quantiles, (list, tuple)) else []
+    given = [arguments.number("quantiles", q, "(0, 1)") for q in given]
+    if not given or not all(a < b for a, b in itertools.pairwise(given)):
         raise ValueError(f"Expected `quantiles` to be increasing numbers in (0, 1). Received: quantiles={quantiles!r}")
-    return [float(q) for q in given]
+    return given
 
 
 class MeanOverSteps(keras.metrics.Metric):

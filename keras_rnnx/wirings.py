@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import integer, number, positive, rate
 
 __all__ = ["AutoNCP", "FullyConnected", "NCP", "Random", "Wiring"]
 
@@ -26,7 +26,7 @@ class Wiring:
     def __init__(self, units, output_units=None, seed=1111):
         self.units = positive("units", units)
         self.output_units = self.units if output_units is None else positive("output_units", output_units)
-        self.seed = seed
+        self.seed = integer("seed", seed)
         if self.output_units > self.units:
             raise ValueError(
                 f"Expected `output_units` <= `units`. Received: output_units={output_units}, units={units}"
@@ -103,9 +103,7 @@ class Random(Wiring):
 
     def __init__(self, units, output_units=None, sparsity_level=0.0, seed=1111):
         super().__init__(units, output_units, seed)
-        if not 0 <= sparsity_level < 1:
-            raise ValueError(f"Expected 0 <= `sparsity_level` < 1. Received: sparsity_level={sparsity_level!r}")
-        self.sparsity_level = sparsity_level
+        self.sparsity_level = rate("sparsity_level", sparsity_level)
 
     def connect(self, features):
         """See `Wiring`."""
@@ -178,7 +176,7 @@ class NCP(Wiring):
         self.motor_neurons = motor_neurons
         self.sensory_fanout = sensory_fanout
         self.inter_fanout = inter_fanout
-        self.recurrent_command_synapses = recurrent_command_synapses
+        self.recurrent_command_synapses = integer("recurrent_command_synapses", recurrent_command_synapses)
         self.motor_fanin = motor_fanin
 
     @property
@@ -243,9 +241,8 @@ class AutoNCP(NCP):
             raise ValueError(
                 f"Expected `output_units` < `units` - 2. Received: output_units={output_units}, units={units}"
             )
-        if not 0.1 <= sparsity_level < 1:
-            raise ValueError(f"Expected 0.1 <= `sparsity_level` < 1. Received: sparsity_level={sparsity_level!r}")
-        density = 1.0 - sparsity_level
+        self.sparsity_level = number("sparsity_level", sparsity_level, "[0.1, 1)")
+        density = 1.0 - self.sparsity_level
         command = max(int(0.4 * (units - output_units)), 1)
         inter = units - output_units - command
         super().__init__(
@@ -258,7 +255,6 @@ class AutoNCP(NCP):
             motor_fanin=max(int(command * density), 1),
             seed=seed,
         )
-        self.sparsity_level = sparsity_level
 
     def get_config(self):
         """The arguments."""

@@ -473,3 +473,98 @@ def test_the_input_shape_of_an_older_model():
     with pytest.warns(UserWarning, match="input_shape"):
         layer = keras_rnnx.LSTM(H, input_shape=(T, D))
     assert keras.Sequential([layer]).output_shape == (None, H)
+
+
+# ---- found by test_fuzz.py ----
+
+CONSTANTS = [
+    ("AntisymmetricRNN", "epsilon", np.nan),
+    ("CoRNN", "dt", np.inf),
+    ("CoRNN", "gamma", "2"),
+    ("UnICORNN", "alpha", np.nan),
+    ("LEM", "dt", True),
+    ("LipschitzRNN", "beta", None),
+    ("LipschitzRNN", "gamma", [0.1, np.inf]),
+    ("JANET", "beta", np.nan),
+    ("JANET", "t_max", np.inf),
+    ("STAR", "t_max", [3]),
+    ("SRU", "alpha", 10**400),
+    ("UGRNN", "forget_bias", "1"),
+    ("RHN", "transform_bias", None),
+    ("IndRNN", "recurrent_max_abs", np.nan),
+    ("ESN", "spectral_radius", np.inf),
+    ("PhasedLSTM", "period", 3),
+    ("PhasedLSTM", "leak", None),
+    ("LRU", "max_phase", np.inf),
+    ("S4D", "dt_max", np.inf),
+    ("GLA", "tau", np.inf),
+    ("ClockworkRNN", "periods", None),
+    ("DeepTransitionRNN", "input_layers", 3),
+    ("CfC", "backbone_layers", []),
+    ("LTC", "wiring", 3),
+    ("TimeLSTM", "decay", []),
+    ("LSTM", "recurrent_clip", np.inf),
+    ("LSTM", "recurrent_clip", "1"),
+    ("LSTM", "recurrent_blocks", "2"),
+    ("LSTM", "recurrent_rank", -1),
+    ("LSTM", "seed", "1"),
+    ("ClockworkRNN", "units", 2**40),
+]
+
+
+@pytest.mark.parametrize("name, argument, value", CONSTANTS)
+def test_a_constant_that_is_no_number_of_its_range(name, argument, value):
+    """Some were errors of other kinds, some made a layer whose every output is nan."""
+    with pytest.raises(ValueError, match=f"Expected .*{argument}.*Received: "):
+        getattr(keras_rnnx, name)(**{"units": H, argument: value})
+
+
+@keras.saving.register_keras_serializable("tests")
+def half(shape, dtype=None):
+    """An initializer that is a function."""
+    return ops.full(shape, 0.5, dtype)
+
+
+def test_an_initializer_that_is_a_function_in_a_copy():
+    cell = keras_rnnx.GRUCell(H, kernel_initializer=half)
+    for layer in (keras_rnnx.DeepRNN(cell, 2), keras_rnnx.Bidirectional(keras_rnnx.RNN(cell))):
+        layer.build((None, T, D))
+        assert all((array(w) == 0.5).all() for w in layer.weights if w.name == "kernel")
+
+
+def test_initializers_that_are_none_are_those_of_keras():
+    layer = keras_rnnx.LSTM(H, kernel_initializer=None, recurrent_initializer=None, bias_initializer=None)
+    layer.build((None, T, D))
+    assert all(np.abs(array(w)).max() > 0 for w in layer.weights)
+    again = keras_rnnx.LSTM.from_config(layer.get_config())
+    assert again.get_config()["recurrent_initializer"]["class_name"] == "GlorotUniform"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras_rnnx.FastSlowCell(None, keras_rnnx.GRUCell(H)),
+        lambda: keras_rnnx.ChainedCell(keras_rnnx.GRUCell(H)),
+    ],
+)
+def test_what_is_no_list_of_cells(make):
+    with pytest.raises(ValueError, match="Expected .*cells. to be a list"):
+        make()
+
+
+def test_a_large_memory_is_made_when_the_layer_is_built():
+    assert keras_rnnx.LMU(H, order=10**8, theta=6.0).cell.order == 10**8
+
+
+@pytest.mark.parametrize("kind, argument", [(keras_rnnx.RNN, "cell"), (keras_rnnx.DeepRNN, "cell")])
+def test_a_configuration_that_lacks_an_argument(kind, argument):
+    config = kind(keras_rnnx.GRUCell(H)).get_config()
+    del config[argument]
+    with pytest.raises(TypeError, match=argument):
+        kind.from_config(config)
+
+
+def test_an_older_configuration_of_text():
+    config = keras_rnnx.models.Text(vocabulary=["a"]).get_config()
+    del config["split"]
+    assert keras_rnnx.models.Text.from_config(config).get_config()["vocabulary"] == config["vocabulary"]

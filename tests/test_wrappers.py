@@ -655,7 +655,7 @@ def built(cell):
 
 
 REFUSED = {
-    "one fast cell": (lambda: fast_slow_of(keras_rnnx.GRUCell(H)), "two"),
+    "one fast cell": (lambda: fast_slow_of(keras_rnnx.GRUCell(H)), "at least 2"),
     "unequal fast cells": (lambda: fast_slow_of(keras_rnnx.GRUCell(H), keras_rnnx.GRUCell(5)), "same sizes"),
     "unlike fast cells": (lambda: fast_slow_of(keras_rnnx.GRUCell(H), keras_rnnx.LSTMCell(H)), "same sizes"),
     "a parallel cell": (lambda: fast_slow_of(keras_rnnx.MinGRUCell(H), keras_rnnx.MinGRUCell(H)), "MinGRUCell"),

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import config_of, nonnegative
+from keras_rnnx.arguments import checked_seed, config_of, number
 from keras_rnnx.attention.mechanism import Mechanism
 from keras_rnnx.engine.backends import backend
 
@@ -61,10 +61,10 @@ class MonotonicAttention(Mechanism):
             )
         super().__init__(**{"dtype": attention.dtype_policy, **kwargs})
         self.attention = attention
-        self.noise = nonnegative("noise", noise)
+        self.noise = number("noise", noise, "[0, inf)")
         self.hard = bool(hard)
-        self.score_bias = float(score_bias)
-        self.seed = seed
+        self.score_bias = number("score_bias", score_bias)
+        self.seed = checked_seed(seed)
 
     @property
     def draws(self):

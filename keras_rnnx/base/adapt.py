@@ -6,6 +6,7 @@ import inspect
 import keras
 from keras import ops, tree
 
+from keras_rnnx.arguments import several
 from keras_rnnx.base.interface import AbstractCell, Result, as_shape, is_float
 from keras_rnnx.base.scopes import values
 from keras_rnnx.engine import paths
@@ -47,9 +48,7 @@ class StackedCells(AbstractCell):
 
     def __init__(self, cells, **kwargs):
         super().__init__(**kwargs)
-        if not cells:
-            raise ValueError(f"Expected at least one cell. Received: {cells!r}")
-        self.cells = [as_cell(cell, self.dtype_policy) for cell in cells]
+        self.cells = [as_cell(cell, self.dtype_policy) for cell in several("cells", cells, 1)]
 
     @property
     def casts_inputs(self):

@@ -5,7 +5,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice, rate
+from keras_rnnx.arguments import checked_initializer, choice, positive, rate
 from keras_rnnx.base import reading, structures
 from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import paths
@@ -94,7 +94,7 @@ class Cell(ProjectingCell):
         super().__init__(units, use_bias=use_bias, **kwargs)
         self.activation = keras.activations.get(activation)
         self.recurrent_activation = keras.activations.get(recurrent_activation)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.recurrent_initializer = checked_initializer(recurrent_initializer)
         self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
         self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
         self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
@@ -102,8 +102,8 @@ class Cell(ProjectingCell):
         self.zoneout = zoneout
         self.normalization = choice("normalization", normalization, NORMALIZATIONS)
         self.recurrent_structure = choice("recurrent_structure", recurrent_structure, structures.STRUCTURES)
-        self.recurrent_blocks = recurrent_blocks
-        self.recurrent_rank = recurrent_rank
+        self.recurrent_blocks = None if recurrent_blocks is None else positive("recurrent_blocks", recurrent_blocks)
+        self.recurrent_rank = None if recurrent_rank is None else positive("recurrent_rank", recurrent_rank)
         recurrent = self.GATES if self.RECURRENT_GATES is None else self.RECURRENT_GATES
         self.recurrent_gates = tuple(recurrent.split())
         self.rates = self._checked_zoneout(zoneout)

@@ -12,6 +12,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import several
 from keras_rnnx.base import reading
 from keras_rnnx.base.adapt import KerasCell, as_cell
 from keras_rnnx.base.cell import Cell
@@ -305,9 +306,7 @@ class ChainedCell(ComposedCell):
     """
 
     def __init__(self, cells, **kwargs):
-        cells = [inner_cell(cell) for cell in cells]
-        if not cells:
-            raise ValueError("Expected at least one cell. Received: an empty list")
+        cells = [inner_cell(cell) for cell in several("cells", cells, 1)]
         super().__init__(**{"dtype": cells[0].dtype_policy, **kwargs})
         self.cells = cells
 

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number, several
+
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class GateBias(keras.initializers.Initializer):
@@ -13,7 +15,7 @@ class GateBias(keras.initializers.Initializer):
     """
 
     def __init__(self, values):
-        self.values = [float(v) for v in values]
+        self.values = [number("values", v) for v in several("values", values, 1)]
 
     def __call__(self, shape, dtype=None):
         value = ops.repeat(ops.convert_to_tensor(self.values, "float32"), shape[-1] // len(self.values))

@@ -5,7 +5,7 @@ import contextvars
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import positive, rate
+from keras_rnnx.arguments import checked_initializer, checked_seed, positive, rate
 from keras_rnnx.base.interface import AbstractCell, as_shape
 from keras_rnnx.base.quantization import Quantizable
 from keras_rnnx.engine import products
@@ -72,15 +72,15 @@ class ProjectingCell(Quantizable, AbstractCell):
         super().__init__(**kwargs)
         self.units = positive("units", units)
         self.use_bias = bool(use_bias)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_initializer = checked_initializer(kernel_initializer)
+        self.bias_initializer = checked_initializer(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.dropout = rate("dropout", dropout)
         self.learn_initial_state = bool(learn_initial_state)
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.gates = tuple(self.GATES.split())
         self.states = tuple(self.STATES.split())
         self._initial = []

@@ -26,13 +26,13 @@ def shapes(structure, size, width, gates, blocks=None, rank=None):
     if structure == "diagonal":
         return {"diagonal": ("", (width,))}
     if structure == "block":
-        if not isinstance(blocks, int) or blocks <= 0 or size % blocks:
+        if blocks is None or size % blocks:
             raise ValueError(
                 "Expected `recurrent_blocks` > 0 that divides the units when recurrent_structure='block'. "
                 f"Received: recurrent_blocks={blocks!r}, units={size}"
             )
         return {"blocks": ("", (blocks, size // blocks, width // blocks))}
-    if not isinstance(rank, int) or not 0 < rank <= size:
+    if rank is None or rank > size:
         raise ValueError(
             "Expected 0 < `recurrent_rank` <= units when recurrent_structure='low_rank'. "
             f"Received: recurrent_rank={rank!r}, units={size}"

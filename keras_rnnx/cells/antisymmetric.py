@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rnnx.arguments import choice
+from keras_rnnx.arguments import choice, number
 from keras_rnnx.base import orthogonal
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
@@ -26,12 +26,8 @@ class _AntisymmetricCell(Cell):
             units, activation=activation, use_bias=use_bias, recurrent_initializer=recurrent_initializer, **kwargs
         )
         choice("recurrent_structure", self.recurrent_structure, orthogonal.FORMS)
-        if epsilon <= 0:
-            raise ValueError(f"Expected epsilon > 0. Received: epsilon={epsilon!r}")
-        if gamma < 0:
-            raise ValueError(f"Expected gamma >= 0. Received: gamma={gamma!r}")
-        self.epsilon = epsilon
-        self.gamma = gamma
+        self.epsilon = number("epsilon", epsilon, "(0, inf)")
+        self.gamma = number("gamma", gamma, "[0, inf)")
 
     def weights_of_products(self):
         """M - M^T - gamma I in the place of M."""

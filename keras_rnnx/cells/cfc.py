@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive
+from keras_rnnx.arguments import choice, integer, positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.ltc import checked_wiring, refuse
 from keras_rnnx.engine.gates import split
@@ -101,9 +101,8 @@ class CfCCell(Cell):
                 "Expected no backbone with a `wiring`. "
                 f"Received: backbone_units={backbone_units}, backbone_layers={backbone_layers}"
             )
-        self.depth = (
-            0 if wiring is not None or backbone_layers == 0 else positive("backbone_layers", backbone_layers or 1)
-        )
+        depth = integer("backbone_layers", 1 if backbone_layers is None else backbone_layers)
+        self.depth = depth if wiring is None else 0
         self.GATES = "s" if self.depth else HEADS[mode]
         if wiring is not None:
             self.RECURRENT_GATES = ""

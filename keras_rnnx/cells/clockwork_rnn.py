@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import positives
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -67,7 +67,7 @@ class ClockworkRNNCell(Cell):
             recurrent_initializer=recurrent_initializer or keras.initializers.RandomNormal(0.0, 0.1),
             **kwargs,
         )
-        self.periods = [positive("periods", p) for p in periods]
+        self.periods = positives("periods", periods)
         count = len(self.periods)
         if not count or self.periods != sorted(set(self.periods)) or self.units % count:
             raise ValueError(
@@ -82,7 +82,6 @@ class ClockworkRNNCell(Cell):
         if isinstance(self.zoneout, (list, tuple)) and self.rates[1]:
             raise ValueError(f"Expected no `zoneout` of the clock. Received: zoneout={self.zoneout!r}")
         self.rates = (self.rates[0], 0.0)
-        self.period_of_unit = np.repeat(self.periods, self.units // count)
 
     def state_sizes(self):
         """H, and 1 for the clock."""
@@ -90,6 +89,7 @@ class ClockworkRNNCell(Cell):
 
     def build(self, input_shape):
         """A clock that starts elsewhere is no weight to train."""
+        self.period_of_unit = np.repeat(self.periods, self.units // len(self.periods))
         super().build(input_shape)
         if self.learn_initial_state:
             self._initial[1].trainable = False

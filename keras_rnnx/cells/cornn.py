@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rnnx.arguments import choice
+from keras_rnnx.arguments import choice, number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -56,12 +56,9 @@ class CoRNNCell(Cell):
         **kwargs,
     ):
         super().__init__(units, activation=activation, use_bias=use_bias, **kwargs)
-        for name, value in (("dt", dt), ("gamma", gamma), ("epsilon", epsilon)):
-            if value <= 0:
-                raise ValueError(f"Expected {name} > 0. Received: {name}={value!r}")
-        self.dt = dt
-        self.gamma = gamma
-        self.epsilon = epsilon
+        self.dt = number("dt", dt, "(0, inf)")
+        self.gamma = number("gamma", gamma, "(0, inf)")
+        self.epsilon = number("epsilon", epsilon, "(0, inf)")
         self.damping = choice("damping", damping, ("explicit", "implicit"))
 
     def step(self, x, u, y, z):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import positives
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.projecting import known_features
 from keras_rnnx.engine import products
@@ -64,9 +64,9 @@ class DeepTransitionRNNCell(Cell):
         **kwargs,
     ):
         super().__init__(units, activation=activation, use_bias=use_bias, **kwargs)
-        self.input_layers = [positive("input_layers", n) for n in input_layers]
-        self.transition_layers = [positive("transition_layers", n) for n in transition_layers]
-        self.output_layers = [positive("output_layers", n) for n in output_layers]
+        self.input_layers = positives("input_layers", input_layers)
+        self.transition_layers = positives("transition_layers", transition_layers)
+        self.output_layers = positives("output_layers", output_layers)
         self.shortcut = bool(shortcut)
         if self.shortcut and not self.transition_layers:
             raise ValueError("Expected `transition_layers` that the shortcut skips. Received: transition_layers=()")

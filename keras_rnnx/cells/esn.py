@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice
+from keras_rnnx.arguments import choice, number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -116,9 +116,9 @@ class ESNCell(Cell):
             recurrent_structure=choice("recurrent_structure", recurrent_structure, ("dense", "diagonal", "block")),
             **kwargs,
         )
-        self.connectivity = _within("connectivity", connectivity, 1)
-        self.spectral_radius = _within("spectral_radius", spectral_radius, float("inf"))
-        self.leak = _within("leak", leak, 1)
+        self.connectivity = number("connectivity", connectivity, "(0, 1]")
+        self.spectral_radius = number("spectral_radius", spectral_radius, "(0, inf)")
+        self.leak = number("leak", leak, "(0, 1]")
         trained = [f"{r}_{k}" for r in ("kernel", "recurrent", "bias") for k in ("regularizer", "constraint")]
         for name in [*trained, "normalization"]:
             if getattr(self, name) is not None:
@@ -139,12 +139,6 @@ class ESNCell(Cell):
     def step(self, x, u, h):
         """Equation (1)."""
         return (1 - self.leak) * h + self.leak * self.activation(x.h + u.h(h))
-
-
-def _within(name, value, maximum):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= maximum:
-        raise ValueError(f"Expected 0 < `{name}` <= {maximum}. Received: {name}={value!r}")
-    return float(value)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_rnnx.arguments import several
 from keras_rnnx.base.composed import NOTHING, ComposedCell, Inner, Kept, inner_cell
 
 
@@ -42,9 +43,7 @@ class FastSlowCell(ComposedCell):
     CELLS = ("fast_cells", "slow_cell")
 
     def __init__(self, fast_cells, slow_cell, **kwargs):
-        fast_cells = [inner_cell(cell) for cell in fast_cells]
-        if len(fast_cells) < 2:
-            raise ValueError(f"Expected at least two `fast_cells`. Received: {len(fast_cells)}")
+        fast_cells = [inner_cell(cell) for cell in several("fast_cells", fast_cells, 2)]
         super().__init__(**{"dtype": fast_cells[0].dtype_policy, **kwargs})
         self.fast_cells = fast_cells
         self.slow_cell = inner_cell(slow_cell)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import number, positive
 from keras_rnnx.base.matrix import MatrixCell
 from keras_rnnx.engine import memory, products
 from keras_rnnx.layers.rnn import CellLayer
@@ -57,9 +57,7 @@ class GLACell(MatrixCell):
     def __init__(self, units, use_bias=True, *, heads=1, key_units=None, rank=16, tau=16.0, **kwargs):
         super().__init__(units, use_bias=use_bias, heads=heads, key_units=key_units, **kwargs)
         self.rank = positive("rank", rank)
-        if not tau > 0:
-            raise ValueError(f"Expected tau > 0. Received: tau={tau!r}")
-        self.tau = float(tau)
+        self.tau = number("tau", tau, "(0, inf)")
 
     def columns(self):
         """The widths of q, k, v, r and of the low rank of alpha."""

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice
+from keras_rnnx.arguments import choice, number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -21,10 +21,8 @@ class AbsoluteRange(keras.constraints.Constraint):
     """
 
     def __init__(self, minimum=0.0, maximum=None):
-        if minimum < 0 or (maximum is not None and maximum <= minimum):
-            raise ValueError(f"Expected 0 <= `minimum` < `maximum`. Received: minimum={minimum!r}, maximum={maximum!r}")
-        self.minimum = minimum
-        self.maximum = maximum
+        self.minimum = number("minimum", minimum, "[0, inf)")
+        self.maximum = None if maximum is None else number("maximum", maximum, f"({self.minimum}, inf)")
 
     def __call__(self, w):
         size = ops.maximum(ops.abs(w), self.minimum)
@@ -84,12 +82,8 @@ class IndRNNCell(Cell):
         recurrent_structure="diagonal",
         **kwargs,
     ):
-        low, high = recurrent_min_abs, recurrent_max_abs
-        if low < 0 or (high is not None and high <= low):
-            raise ValueError(
-                "Expected 0 <= `recurrent_min_abs` < `recurrent_max_abs`. "
-                f"Received: recurrent_min_abs={low!r}, recurrent_max_abs={high!r}"
-            )
+        low, high = number("recurrent_min_abs", recurrent_min_abs, "[0, inf)"), recurrent_max_abs
+        high = None if high is None else number("recurrent_max_abs", high, f"({low}, inf)")
         if recurrent_constraint is None and (low or high is not None):
             recurrent_constraint = AbsoluteRange(low, high)
         if recurrent_initializer is None:
@@ -103,8 +97,8 @@ class IndRNNCell(Cell):
             recurrent_structure=choice("recurrent_structure", recurrent_structure, ("diagonal",)),
             **kwargs,
         )
-        self.recurrent_min_abs = recurrent_min_abs
-        self.recurrent_max_abs = recurrent_max_abs
+        self.recurrent_min_abs = low
+        self.recurrent_max_abs = high
 
     def step(self, x, u, h):
         """Equation (1)."""

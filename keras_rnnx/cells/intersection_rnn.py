@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -63,7 +64,7 @@ class IntersectionRNNCell(Cell):
             **kwargs,
         )
         self.output_activation = keras.activations.get(output_activation)
-        self.forget_bias = float(forget_bias)
+        self.forget_bias = number("forget_bias", forget_bias)
 
     def build_bias(self, width):
         """The bias, with b_gy and b_gh = `forget_bias` at the start."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.cells.lstm import bias_of_ones
 from keras_rnnx.layers.rnn import CellLayer
@@ -63,10 +64,8 @@ class JANETCell(Cell):
             use_bias=use_bias,
             **kwargs,
         )
-        self.beta = float(beta)
-        if t_max is not None and not t_max > 2:
-            raise ValueError(f"Expected `t_max` to be None or > 2. Received: t_max={t_max!r}")
-        self.t_max = t_max
+        self.beta = number("beta", beta)
+        self.t_max = None if t_max is None else number("t_max", t_max, "(2, inf)")
         self.unit_forget_bias = bool(unit_forget_bias)
 
     def build_bias(self, width):

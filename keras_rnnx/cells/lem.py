@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -58,9 +59,7 @@ class LEMCell(Cell):
             use_bias=use_bias,
             **kwargs,
         )
-        if dt <= 0:
-            raise ValueError(f"Expected dt > 0. Received: dt={dt!r}")
-        self.dt = dt
+        self.dt = number("dt", dt, "(0, inf)")
 
     def step(self, x, u, y, z):
         """Equations (1) to (4)."""

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.diagonal import over_time, starting_at, uniform
 from keras_rnnx.base.linear import LinearCell
 from keras_rnnx.layers.rnn import CellLayer
@@ -41,9 +42,8 @@ class LinearRNNCell(LinearCell):
 
     def __init__(self, units, use_bias=True, *, a_min=0.0, a_max=0.99, **kwargs):
         super().__init__(units, use_bias=use_bias, **kwargs)
-        if not -1 < a_min <= a_max < 1:
-            raise ValueError(f"Expected -1 < a_min <= a_max < 1. Received: a_min={a_min!r}, a_max={a_max!r}")
-        self.a_min, self.a_max = float(a_min), float(a_max)
+        self.a_min = number("a_min", a_min, "(-1, 1)")
+        self.a_max = number("a_max", a_max, f"[{self.a_min}, 1)")
 
     def build_own(self, width):
         """The bias, and alpha."""

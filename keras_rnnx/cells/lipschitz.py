@@ -3,20 +3,18 @@
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice
+from keras_rnnx.arguments import choice, number
 from keras_rnnx.base import orthogonal
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
 
-def _pair(name, value, fits, expected):
+def _pair(name, value, interval):
     """`value` for A and for W, from one number or two."""
-    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or not all(fits(v) for v in pair):
-        raise ValueError(
-            f"Expected `{name}` {expected}, one number or one each for A and W. Received: {name}={value!r}"
-        )
-    return pair
+    pair = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"Expected `{name}` to be one number or one each for A and W. Received: {name}={value!r}")
+    return tuple(number(name, v, interval) for v in pair)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
@@ -79,13 +77,11 @@ class LipschitzRNNCell(Cell):
             units, activation=activation, use_bias=use_bias, recurrent_initializer=recurrent_initializer, **kwargs
         )
         choice("recurrent_structure", self.recurrent_structure, orthogonal.FORMS)
-        self.betas = _pair("beta", beta, lambda v: 0 <= v <= 1, "in [0, 1]")
-        self.gammas = _pair("gamma", gamma, lambda v: v >= 0, ">= 0")
-        if epsilon <= 0:
-            raise ValueError(f"Expected epsilon > 0. Received: epsilon={epsilon!r}")
+        self.betas = _pair("beta", beta, "[0, 1]")
+        self.gammas = _pair("gamma", gamma, "[0, inf)")
         self.beta = beta
         self.gamma = gamma
-        self.epsilon = epsilon
+        self.epsilon = number("epsilon", epsilon, "(0, inf)")
         self.solver = choice("solver", solver, ("euler", "rk2"))
 
     def weights_of_products(self):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive
+from keras_rnnx.arguments import choice, number, positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.layers.rnn import CellLayer
@@ -117,11 +117,8 @@ class LMUCell(Cell):
             **kwargs,
         )
         self.order = positive("order", order)
-        if not theta > 0:
-            raise ValueError(f"Expected `theta` > 0. Received: theta={theta!r}")
-        self.theta = float(theta)
+        self.theta = number("theta", theta, "(0, inf)")
         self.discretization = choice("discretization", discretization, ("zoh", "euler"))
-        self.system = discretized(*legendre_system(self.order), self.theta, self.discretization)
 
     def state_sizes(self):
         """H and d."""
@@ -130,6 +127,7 @@ class LMUCell(Cell):
     def build_own(self, width):
         """Adds W_m and the encoders."""
         super().build_own(width)
+        self.system = discretized(*legendre_system(self.order), self.theta, self.discretization)
         self.add_matrix("memory", (self.order, self.units))
         self.input_encoder = self.new_weight("input_encoder", (self.features, 1), "lecun_uniform", "kernel")
         self._add_encoder("hidden", self.units, "lecun_uniform")

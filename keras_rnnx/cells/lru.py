@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import number, positive
 from keras_rnnx.base.diagonal import SkipCell, normal, over_time, polar, real_part, starting_at, uniform
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -64,15 +64,11 @@ class LRUCell(SkipCell):
         **kwargs,
     ):
         super().__init__(units, use_bias=use_bias, **kwargs)
-        if not 0 <= r_min <= r_max <= 1 or r_max == 0 or r_min == 1:
-            raise ValueError(
-                "Expected 0 <= r_min <= r_max <= 1 with r_min < 1 and r_max > 0. "
-                f"Received: r_min={r_min!r}, r_max={r_max!r}"
-            )
-        if not max_phase > 0:
-            raise ValueError(f"Expected max_phase > 0. Received: max_phase={max_phase!r}")
+        self.r_min, self.r_max = number("r_min", r_min, "[0, 1)"), number("r_max", r_max, "(0, 1]")
+        if r_min > r_max:
+            raise ValueError(f"Expected r_min <= r_max. Received: r_min={r_min!r}, r_max={r_max!r}")
+        self.max_phase = number("max_phase", max_phase, "(0, inf)")
         self.state_units = None if state_units is None else positive("state_units", state_units)
-        self.r_min, self.r_max, self.max_phase = float(r_min), float(r_max), float(max_phase)
         self.kernel_initializer = None if kernel_initializer is None else keras.initializers.get(kernel_initializer)
 
     @property

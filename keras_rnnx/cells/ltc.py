@@ -6,7 +6,7 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
-from keras_rnnx.wirings import FullyConnected
+from keras_rnnx.wirings import FullyConnected, Wiring
 
 # The ranges of the authors' program.
 RANGES = {"gleak": (0.001, 1.0), "cm": (0.4, 0.6), "w": (0.001, 1.0), "sensory_w": (0.001, 1.0)}
@@ -19,6 +19,8 @@ def checked_wiring(wiring, units):
     """A wiring, perhaps given as its configuration, for that many neurons."""
     if isinstance(wiring, dict):
         wiring = keras.saving.deserialize_keras_object(wiring)
+    if wiring is not None and not isinstance(wiring, Wiring):
+        raise ValueError(f"Expected `wiring` to be one of keras_rnnx.wirings or None. Received: wiring={wiring!r}")
     if wiring is not None and wiring.units != units:
         raise ValueError(f"Expected a `wiring` of {units} units. Received: one of {wiring.units}")
     return wiring

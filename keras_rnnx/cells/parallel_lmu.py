@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive
+from keras_rnnx.arguments import choice, number, positive
 from keras_rnnx.base.linear import LinearCell
 from keras_rnnx.cells.lmu import discretized, legendre_system
 from keras_rnnx.engine import masks, paths, products
@@ -78,9 +78,7 @@ class ParallelLMUCell(LinearCell):
         super().__init__(units, use_bias=use_bias, kernel_initializer=kernel_initializer, **kwargs)
         self.activation = keras.activations.get(activation)
         self.order = positive("order", order)
-        if not theta > 0:
-            raise ValueError(f"Expected `theta` > 0. Received: theta={theta!r}")
-        self.theta = float(theta)
+        self.theta = number("theta", theta, "(0, inf)")
         self.memories = positive("memories", memories)
         self.encoder_activation = keras.activations.get(encoder_activation)
         self.discretization = choice("discretization", discretization, ("zoh", "euler"))

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number, several
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -79,15 +80,12 @@ class PhasedLSTMCell(Cell):
             **kwargs,
         )
         self.peepholes = bool(peepholes)
-        self.period = [float(t) for t in period]
-        self.ratio_on = float(ratio_on)
-        self.leak = float(leak)
-        if len(self.period) != 2 or not 0 < self.period[0] <= self.period[1]:
+        if len(several("period", period)) != 2:
             raise ValueError(f"Expected `period` to be 0 < low <= high. Received: period={period!r}")
-        if not 0 < self.ratio_on < 1:
-            raise ValueError(f"Expected 0 < `ratio_on` < 1. Received: ratio_on={ratio_on!r}")
-        if not 0 <= self.leak < 1:
-            raise ValueError(f"Expected 0 <= `leak` < 1. Received: leak={leak!r}")
+        low = number("period", period[0], "(0, inf)")
+        self.period = [low, number("period", period[1], f"[{low}, inf)")]
+        self.ratio_on = number("ratio_on", ratio_on, "(0, 1)")
+        self.leak = number("leak", leak, "[0, 1)")
         if isinstance(self.zoneout, (list, tuple)) and self.rates[2]:
             raise ValueError(f"Expected no `zoneout` of the time. Received: zoneout={self.zoneout!r}")
         self.rates = (*self.rates[:2], 0.0)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import number, positive
 from keras_rnnx.base.diagonal import below_one, polar, starting_at, uniform
 from keras_rnnx.base.linear import LinearCell
 from keras_rnnx.base.structures import Structured
@@ -76,11 +76,8 @@ class RGLRUCell(LinearCell):
             raise ValueError(f"Expected even units with complex_state=True. Received: units={units}")
         if self.gate_units % heads:
             raise ValueError(f"Expected `heads` to divide {self.gate_units} gate units. Received: heads={heads}")
-        if not c > 0:
-            raise ValueError(f"Expected c > 0. Received: c={c!r}")
-        if not 0 < a_min <= a_max < 1:
-            raise ValueError(f"Expected 0 < a_min <= a_max < 1. Received: a_min={a_min!r}, a_max={a_max!r}")
-        self.c, self.a_min, self.a_max = float(c), float(a_min), float(a_max)
+        self.c, self.a_min = number("c", c, "(0, inf)"), number("a_min", a_min, "(0, 1)")
+        self.a_max = number("a_max", a_max, f"[{self.a_min}, 1)")
         self.states = self.states if self.complex_state else ("h",)
 
     @property

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import number, positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.initializers import GateBias
 from keras_rnnx.layers.rnn import CellLayer
@@ -60,7 +60,7 @@ class RHNCell(Cell):
         **kwargs,
     ):
         self.coupled = bool(coupled)
-        self.transform_bias = float(transform_bias)
+        self.transform_bias = number("transform_bias", transform_bias)
         start = [0.0, self.transform_bias]
         if not self.coupled:
             self.GATES = "h t c"

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive
+from keras_rnnx.arguments import choice, number, positive
 from keras_rnnx.base.diagonal import (
     DISCRETIZATIONS,
     discretized,
@@ -99,9 +99,8 @@ class S4DCell(LinearCell):
             raise ValueError(f"Expected even `state_units`. Received: state_units={state_units}")
         self.initialization = choice("initialization", initialization, STARTS)
         self.discretization = choice("discretization", discretization, DISCRETIZATIONS)
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"Expected 0 < dt_min <= dt_max. Received: dt_min={dt_min!r}, dt_max={dt_max!r}")
-        self.dt_min, self.dt_max = float(dt_min), float(dt_max)
+        self.dt_min = number("dt_min", dt_min, "(0, inf)")
+        self.dt_max = number("dt_max", dt_max, f"[{self.dt_min}, inf)")
 
     def state_sizes(self):
         """H N/2, twice."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice, positive
+from keras_rnnx.arguments import choice, number, positive
 from keras_rnnx.base.diagonal import (
     DISCRETIZATIONS,
     SkipCell,
@@ -95,9 +95,9 @@ class S5Cell(SkipCell):
                 f"Received: state_units={state_units or units}, blocks={blocks}"
             )
         self.discretization = choice("discretization", discretization, DISCRETIZATIONS)
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"Expected 0 < dt_min <= dt_max. Received: dt_min={dt_min!r}, dt_max={dt_max!r}")
-        self.dt_min, self.dt_max, self.clip_poles = float(dt_min), float(dt_max), bool(clip_poles)
+        self.dt_min = number("dt_min", dt_min, "(0, inf)")
+        self.dt_max = number("dt_max", dt_max, f"[{self.dt_min}, inf)")
+        self.clip_poles = bool(clip_poles)
 
     @property
     def gate_units(self):

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import positive
+from keras_rnnx.arguments import number, positive
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -59,9 +59,7 @@ class SCRNCell(Cell):
     ):
         super().__init__(units, activation=activation, use_bias=use_bias, **kwargs)
         self.context_units = self.units if context_units is None else positive("context_units", context_units)
-        if not 0 < alpha < 1:
-            raise ValueError(f"Expected 0 < `alpha` < 1. Received: alpha={alpha!r}")
-        self.alpha = float(alpha)
+        self.alpha = number("alpha", alpha, "(0, 1)")
         self.learn_alpha = bool(learn_alpha)
 
     def state_sizes(self):

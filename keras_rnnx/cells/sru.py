@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.initializers import GateBias
 from keras_rnnx.base.linear import LinearCell
@@ -82,10 +83,8 @@ class SRUCell(Cell):
                     f"Expected no `{name}`, since there is no recurrent product. "
                     f"Received: {name}={getattr(self, name)!r}"
                 )
-        if alpha is not None and not alpha > 0:
-            raise ValueError(f"Expected alpha > 0 or None. Received: alpha={alpha!r}")
-        self.highway_bias = float(highway_bias)
-        self.alpha = None if alpha is None else float(alpha)
+        self.highway_bias = number("highway_bias", highway_bias)
+        self.alpha = None if alpha is None else number("alpha", alpha, "(0, inf)")
 
     def build(self, input_shape):
         """Adds v_f and v_r."""
@@ -175,7 +174,7 @@ class LinearSRUCell(LinearCell):
             **kwargs,
         )
         self.activation = keras.activations.get(activation)
-        self.highway_bias = float(highway_bias)
+        self.highway_bias = number("highway_bias", highway_bias)
 
     def build_own(self, width):
         """The bias of the gates."""

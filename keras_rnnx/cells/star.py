@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -56,9 +57,7 @@ class STARCell(Cell):
             use_bias=use_bias,
             **kwargs,
         )
-        if t_max is not None and not t_max > 2:
-            raise ValueError(f"Expected `t_max` > 2 or None. Received: t_max={t_max!r}")
-        self.t_max = t_max
+        self.t_max = None if t_max is None else number("t_max", t_max, "(2, inf)")
 
     def build_bias(self, width):
         """The bias, with the chrono start of b_k where there is a `t_max`."""

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import choice
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -82,8 +83,8 @@ class TimeLSTMCell(Cell):
             **kwargs,
         )
         self.decay = keras.saving.deserialize_keras_object(decay) if isinstance(decay, dict) else decay
-        if not callable(self.decay) and self.decay not in DECAYS:
-            raise ValueError(f"Expected `decay` to be one of {tuple(DECAYS)} or a function. Received: decay={decay!r}")
+        if not callable(self.decay):
+            choice("decay", decay, tuple(DECAYS))
 
     def build_own(self, width):
         """Adds W_d and b_d."""

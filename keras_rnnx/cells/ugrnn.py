@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_rnnx.arguments import number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -52,7 +53,7 @@ class UGRNNCell(Cell):
             use_bias=use_bias,
             **kwargs,
         )
-        self.forget_bias = float(forget_bias)
+        self.forget_bias = number("forget_bias", forget_bias)
 
     def build_bias(self, width):
         """The bias, with b_g = `forget_bias` at the start."""

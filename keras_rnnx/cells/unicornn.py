@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_rnnx.arguments import choice
+from keras_rnnx.arguments import choice, number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -68,12 +68,8 @@ class UnICORNNCell(Cell):
             recurrent_structure=choice("recurrent_structure", recurrent_structure, ("diagonal",)),
             **kwargs,
         )
-        if dt <= 0:
-            raise ValueError(f"Expected dt > 0. Received: dt={dt!r}")
-        if alpha < 0:
-            raise ValueError(f"Expected alpha >= 0. Received: alpha={alpha!r}")
-        self.dt = dt
-        self.alpha = alpha
+        self.dt = number("dt", dt, "(0, inf)")
+        self.alpha = number("alpha", alpha, "[0, inf)")
 
     def build_own(self, width):
         """Adds c."""

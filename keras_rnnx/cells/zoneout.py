@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rnnx.arguments import rate
+from keras_rnnx.arguments import checked_seed, rate
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.base.composed import ComposedCell, inner_cell
 
@@ -43,7 +43,7 @@ class ZoneoutCell(ComposedCell):
         super().__init__(**{"dtype": cell.dtype_policy, **kwargs})
         self.cell = cell
         self.zoneout = zoneout
-        self.seed = seed
+        self.seed = checked_seed(seed)
         given = zoneout if isinstance(zoneout, (list, tuple)) else [zoneout]
         self._given = [rate("zoneout", p) for p in given]
         if isinstance(cell, Cell):

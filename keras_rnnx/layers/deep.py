@@ -91,7 +91,7 @@ class DeepRNN(SequenceLayer):
         self.dropout = arguments.rate("dropout", dropout)
         self.bidirectional = bool(bidirectional)
         self.merge_mode = arguments.choice("merge_mode", merge_mode, MERGE_MODES[:-1])
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         if self.go_backwards and self.bidirectional:
             raise ValueError("Expected go_backwards=False with bidirectional=True. Received: both True")
         copies = cells or [arguments.copy_of(cell, f"{cell.name}_{n}", 2 * n) for n in range(self.depth)]

@@ -87,9 +87,8 @@ class SequenceLayer(arguments.FromConfig, Parts, Uncast):
         self.unroll = bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.memory = arguments.memory(memory)
-        if recurrent_clip is not None and not recurrent_clip > 0:
-            raise ValueError(f"Expected `recurrent_clip` to be None or > 0. Received: {recurrent_clip!r}")
-        self.recurrent_clip = recurrent_clip
+        clip = recurrent_clip
+        self.recurrent_clip = None if clip is None else arguments.number("recurrent_clip", clip, "(0, inf)")
         self.supports_masking = True
         self._attach_mask = AttachMask(name="mask", autocast=False)
 

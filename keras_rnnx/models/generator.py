@@ -107,7 +107,7 @@ class SequenceGenerator(GeneratingModel):
         self.embedding = embedding
         self.dropout = arguments.rate("dropout", dropout)
         self.tie_weights = bool(tie_weights)
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         self.decoder = Decoder(
             size,
             cell,

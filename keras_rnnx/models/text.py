@@ -50,7 +50,7 @@ def _decoded(value):
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
-class Text(keras.layers.Layer):
+class Text(arguments.FromConfig, keras.layers.Layer):
     """Texts to sequences of integers, and back.
 
     A text is standardized, split into tokens, and each token looked up in the vocabulary, all by
@@ -296,14 +296,6 @@ class Text(keras.layers.Layer):
         for name in ("standardize", "split"):
             config[name] = keras.saving.serialize_keras_object(getattr(self, name))
         return config
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """A layer from its configuration."""
-        config = dict(config)
-        for name in ("standardize", "split"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)
 
 
 def unpadded(tokens):

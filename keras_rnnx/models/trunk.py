@@ -109,7 +109,7 @@ class Trunk(arguments.FromConfig, Parts, keras.layers.Layer):
         self.mask_value = mask_value
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         self.supports_masking = True
         unbuilt = isinstance(cell, (list, tuple)) or not getattr(cell, "built", False)
         self._template = Template(cell if unbuilt else arguments.copy_of(cell, cell.name))

@@ -50,8 +50,8 @@ class BeamSearch(Strategy):
 
     def __init__(self, width, length_penalty=0.0, coverage_penalty=0.0, n_best=1):
         self.width = arguments.positive("width", width)
-        self.length_penalty = arguments.nonnegative("length_penalty", length_penalty)
-        self.coverage_penalty = arguments.nonnegative("coverage_penalty", coverage_penalty)
+        self.length_penalty = arguments.number("length_penalty", length_penalty, "[0, inf)")
+        self.coverage_penalty = arguments.number("coverage_penalty", coverage_penalty, "[0, inf)")
         self.n_best = arguments.positive("n_best", n_best)
         if self.n_best > self.width:
             raise ValueError(f"Expected `n_best` <= `width`. Received: n_best={n_best!r}, width={width!r}")

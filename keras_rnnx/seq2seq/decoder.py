@@ -82,7 +82,7 @@ class Decoder(arguments.FromConfig, Parts, Uncast):
         self.dropout = arguments.rate("dropout", dropout)
         self.tie_weights = bool(tie_weights)
         self.stateful = bool(stateful)
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         self.supports_masking = True
         if attention is not None:
             cell = AttentionCell(

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_rnnx import arguments
 from keras_rnnx.models.text import not_empty, strings
 from keras_rnnx.seq2seq.decoding import decode, tiled
 from keras_rnnx.seq2seq.generating import (
@@ -114,7 +115,7 @@ class Seq2Seq(GeneratingModel):
         self.scheduled_sampling = scheduled_sampling
         if isinstance(scheduled_sampling, (int, float)) and not 0 <= scheduled_sampling <= 1:
             raise ValueError(f"Expected `scheduled_sampling` in [0, 1]. Received: {scheduled_sampling!r}")
-        self.seed = seed
+        self.seed = arguments.checked_seed(seed)
         self.steps = None
         if scheduled_sampling is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import numbers
 
 import keras
 import numpy as np
@@ -229,14 +228,10 @@ class Sampling(Strategy):
     """
 
     def __init__(self, temperature=1.0, top_k=None, top_p=None, seed=None):
-        self.temperature = arguments.nonnegative("temperature", temperature)
+        self.temperature = arguments.number("temperature", temperature, "[0, inf)")
         self.top_k = None if top_k is None else arguments.positive("top_k", top_k)
-        if top_p is not None and not (arguments.is_real(top_p) and 0 < top_p <= 1):
-            raise ValueError(f"Expected `top_p` in (0, 1] or None. Received: top_p={top_p!r}")
-        self.top_p = None if top_p is None else float(top_p)
-        if seed is not None and (not isinstance(seed, numbers.Integral) or isinstance(seed, bool)):
-            raise ValueError(f"Expected `seed` to be an integer or None. Received: seed={seed!r}")
-        self.seed = None if seed is None else int(seed)
+        self.top_p = None if top_p is None else arguments.number("top_p", top_p, "(0, 1]")
+        self.seed = arguments.checked_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     @property
