@@ -568,3 +568,16 @@ def test_an_older_configuration_of_text():
     config = keras_rnnx.models.Text(vocabulary=["a"]).get_config()
     del config["split"]
     assert keras_rnnx.models.Text.from_config(config).get_config()["vocabulary"] == config["vocabulary"]
+
+
+@pytest.mark.parametrize("mistake", ["lacks", "shape", "dtype"])
+def test_a_torch_module_with_other_weights_than_it_announces(mistake):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.GRU(D, H)
+    if mistake == "lacks":
+        del module.bias_hh_l0
+    else:
+        given = torch.ones(3 * H, H).double() if mistake == "dtype" else torch.ones(3 * H, H - 1)
+        module.weight_hh_l0 = torch.nn.Parameter(given)
+    with pytest.raises(ValueError, match="Expected weights"):
+        keras_rnnx.from_torch(module)

@@ -31,13 +31,16 @@ def from_torch(module, **options):
         than one layer.
 
     Raises:
-        ValueError: if the module is none of these.
+        ValueError: if the module is none of these, or its weights are not those that its attributes announce.
     """
     name = type(module).__name__
     if name not in LAYERS or not type(module).__module__.startswith("torch.nn"):
         raise ValueError(f"Expected a torch.nn.LSTM, GRU or RNN. Received: {module!r} of type {type(module).__name__}")
     given = {key: as_array(value) for key, value in module.state_dict().items()}
-    options = {"return_sequences": True, "dtype": str(given["weight_ih_l0"].dtype), **options}
+    dtypes = sorted({str(value.dtype) for value in given.values()})
+    if len(dtypes) != 1:
+        raise ValueError(f"Expected weights of one dtype. Received: {dtypes}")
+    options = {"return_sequences": True, "dtype": dtypes[0], **options}
     cell = _cell_arguments(
         name, module.hidden_size, module.bias, module.proj_size, getattr(module, "nonlinearity", None)
     )
@@ -48,6 +51,10 @@ def from_torch(module, **options):
     else:
         layer = made(kind, {**cell, **options}, module.bidirectional)
     layer.build((None, None, module.input_size))
+    wanted = {key + suffix: value.shape for suffix, cell in _places(layer) for key, value in _read(cell, name).items()}
+    found = {key: value.shape for key, value in given.items()}
+    if found != wanted:
+        raise ValueError(f"Expected weights of the shapes {wanted}. Received: {found}")
     for suffix, cell in _places(layer):
         _fill(cell, {key.removesuffix(suffix): value for key, value in given.items() if key.endswith(suffix)}, name)
     return layer
