@@ -120,11 +120,9 @@ class Case:
         return self._own_state(w, batch, self.sizes(units))
 
     def _own_state(self, w, batch, sizes):
-        names = [f"initial_{n}" for n in self.cell.STATES.split()]
-        return [
-            np.tile(w[name], (batch, 1)) if name in w else np.zeros((batch, *shape(n)))
-            for name, n in zip(names, sizes, strict=False)  # a cell may leave out the last of its states
-        ]
+        learned = [a for name, a in w.items() if name.startswith("initial_")]
+        rest = [np.zeros(shape(n)) for n in sizes[len(learned) :]]  # a cell may leave out the last of its states
+        return [np.tile(a, (batch, *[1] * a.ndim)) for a in (*learned, *rest)]
 
     def walk(self, w, x, state, **options):
         """The twin over a sequence: outputs (B, T, O), last output (B, O), histories, final states."""
