@@ -1,5 +1,6 @@
 """Checks of arguments, and their form in a configuration. Written once for all layers and cells."""
 
+import collections.abc
 import inspect
 import numbers
 import sys
@@ -156,6 +157,13 @@ def checked_seed(value):
     if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool)):
         raise ValueError(f"Expected `seed` to be an integer or None. Received: seed={value!r}")
     return None if value is None else int(value)
+
+
+def check_shape(value):
+    """Raises where what `build` is given, perhaps out of a configuration, is no shape."""
+    listed = isinstance(value, collections.abc.Iterable)
+    if not listed or not all(n is None or (isinstance(n, numbers.Integral) and n >= 0) for n in value):
+        raise ValueError(f"Expected a shape of integers and None. Received: {value!r}")
 
 
 def choice(name, value, allowed):

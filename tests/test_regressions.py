@@ -581,3 +581,31 @@ def test_a_torch_module_with_other_weights_than_it_announces(mistake):
         module.weight_hh_l0 = torch.nn.Parameter(given)
     with pytest.raises(ValueError, match="Expected weights"):
         keras_rnnx.from_torch(module)
+
+
+@pytest.mark.parametrize("shape", [None, 3, "", "abc", [None, None, "3"], [None, {"class_name": "x"}, None]])
+@pytest.mark.parametrize("kind", ["rnn", "bidirectional", "deep"])
+def test_the_shape_that_an_archive_is_built_for_is_none(kind, shape):
+    cell = keras_rnnx.MGUCell(H)
+    layers = {"rnn": keras_rnnx.RNN, "deep": lambda cell: keras_rnnx.DeepRNN(cell, 2)}
+    layers["bidirectional"] = lambda cell: keras_rnnx.Bidirectional(keras_rnnx.RNN(cell))
+    with pytest.raises(ValueError, match="Expected .*shape.*Received: "):
+        layers[kind](cell).build_from_config({"input_shape": shape})
+
+
+def test_a_reservoir_of_a_negative_seed():
+    draws = [keras_rnnx.ESN(H, seed=seed, connectivity=0.5) for seed in (-1, -1, 1)]
+    for layer in draws:
+        layer.build((None, T, D))
+    first, again, other = (array(layer.cell.recurrent_kernel) != 0 for layer in draws)
+    assert (first == again).all() and (first != other).any()
+
+
+def test_a_rate_of_zoneout_that_float32_rounds_to_zero(rng):
+    layer = keras_rnnx.LSTM(H, zoneout=[1e-300, 0.5], seed=1)
+    plain = keras_rnnx.LSTM(H, zoneout=[0.0, 0.5], seed=1)
+    x = np.float32(rng.normal(size=(B, T, D)))
+    assert layer(x, training=True).shape == (B, H)
+    plain.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(array(layer(x)), array(plain(x)), atol=1e-6)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_rnnx.arguments import choice, number
+from keras_rnnx.arguments import checked_seed, choice, number
 from keras_rnnx.base.cell import Cell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -24,14 +24,14 @@ class EchoState(keras.initializers.Initializer):
 
     def __init__(self, initializer, connectivity=0.1, spectral_radius=0.9, seed=None):
         self.initializer = keras.initializers.get(initializer)
-        self.connectivity = connectivity
-        self.spectral_radius = spectral_radius
-        self.seed = random.randint(1, int(1e9)) if seed is None else seed
+        self.connectivity = number("connectivity", connectivity, "(0, 1]")
+        self.spectral_radius = number("spectral_radius", spectral_radius, "(0, inf)")
+        self.seed = random.randint(1, int(1e9)) if seed is None else checked_seed(seed)
 
     def __call__(self, shape, dtype=None):
         values = ops.convert_to_numpy(self.initializer(shape, dtype="float32")).astype("float64")
         if len(shape) > 1:
-            ranks = np.random.default_rng(self.seed).random(shape).argsort(axis=-2).argsort(axis=-2)
+            ranks = np.random.default_rng(self.seed % 2**64).random(shape).argsort(axis=-2).argsort(axis=-2)
             values = np.where(ranks < max(1, round(self.connectivity * shape[-2])), values, 0.0)
         radius = np.abs(np.linalg.eigvals(values) if len(shape) > 1 else values).max()
         if radius == 0:

@@ -117,6 +117,7 @@ class DeepRNN(SequenceLayer):
 
     def build(self, input_shape):
         """Builds the levels and the gates of highways."""
+        arguments.check_shape(input_shape)
         lead, shape = input_shape[:2], tuple(input_shape[2:])
         self._shapes = []  # of each level, the shape of one step's input
         self._fits = []  # and whether its output has that shape too

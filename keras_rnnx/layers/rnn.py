@@ -73,7 +73,7 @@ class RNN(StatefulLayer):
         """Builds the cell and tries one step of it."""
         if self.cell.casts_inputs:
             self._check_rank(sequences_shape)
-        step_shape = tree.map_shape_structure(lambda s: (s[0], *s[2:]), sequences_shape)
+        step_shape = tree.map_shape_structure(self._step_shape, sequences_shape)
         if not self.cell.built:
             self.cell.build(step_shape, **({"memory_shape": memory_shape} if self.attends else {}))
             self.cell.built = True
@@ -249,7 +249,12 @@ class RNN(StatefulLayer):
         self.cell.check_inputs(shapes)
         return shapes[0]
 
+    def _step_shape(self, shape):
+        self._check_rank(shape)
+        return (shape[0], *shape[2:])
+
     def _check_rank(self, shape):
+        arguments.check_shape(shape)
         axes = ("batch", "time", *self.cell.step_axes)
         if len(shape) < 3 or (len(shape) != len(axes) and self.cell.casts_inputs):
             raise ValueError(f"Expected sequences of shape ({', '.join(axes)}). Received: shape {tuple(shape)}")

@@ -8,6 +8,8 @@ from keras_rnnx.engine.segment import Asked, kind_of
 # The bits of `flags`, as in src/ffi.cpp.
 BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS = (1 << i for i in range(10))
 
+TINY = float(np.finfo("float32").tiny)
+
 
 def forward(engine, walk, flow, data, save=True):
     """The outputs, and with `save` what `backward` takes."""
@@ -81,7 +83,7 @@ def _around(kernel, walk, flow, data):
 
 def _called(name, kernel, walk, arguments, results, flags):
     rates = np.zeros(kernel.states, "float32")
-    rates[: len(walk.zoneout)] = walk.zoneout
+    rates[: len(walk.zoneout)] = [max(p, TINY) if p else p for p in walk.zoneout]  # a state has draws where it is not 0
     attributes = {"cell": kernel.number, "flags": flags, "emit": sum(1 << i for i in walk.emit), "rates": rates}
     return backend.foreign(name, arguments, results, attributes)
 
