@@ -609,3 +609,21 @@ def test_a_rate_of_zoneout_that_float32_rounds_to_zero(rng):
     plain.build(x.shape)
     plain.set_weights(layer.get_weights())
     np.testing.assert_allclose(array(layer(x)), array(plain(x)), atol=1e-6)
+
+
+@pytest.mark.parametrize("vocabulary", [[[]], [["a"], ["b"]]])
+def test_a_vocabulary_that_is_no_list_of_strings(vocabulary):
+    with pytest.raises(ValueError, match="Expected a `vocabulary`.*Received: "):
+        keras_rnnx.models.Text(vocabulary=vocabulary)
+
+
+@pytest.mark.parametrize(
+    "make", [keras_rnnx.LSTM, keras_rnnx.MinGRU, lambda n: keras_rnnx.DeepRNN(keras_rnnx.GRUCell(n))]
+)
+def test_several_inputs_of_a_layer_that_reads_one(make):
+    layer = make(H)
+    layer.build((None, T, D))
+    for value in (np.ones((B, T, 1), "float32"), keras.Input((T, 1))):
+        several = keras_rnnx.GRU(D, return_sequences=True, return_all_states=True)(value)
+        with pytest.raises(ValueError, match="Expected one array of sequences. Received: a tuple of 2"):
+            layer(several)

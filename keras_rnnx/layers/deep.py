@@ -12,7 +12,7 @@ from keras_rnnx.base.quantization import FloatDense, Template
 from keras_rnnx.engine import masks
 from keras_rnnx.layers.bidirectional import MERGE_MODES, Bidirectional
 from keras_rnnx.layers.rnn import RNN
-from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, first_mask, says_all_arguments
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, SequenceLayer, check_single, first_mask, says_all_arguments
 
 RESIDUALS = (None, "sum", "highway", "dense")
 
@@ -192,6 +192,7 @@ class DeepRNN(SequenceLayer):
 
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False, **kwargs):
         """Shapes and dtypes of the results."""
+        check_single(sequences)
         states = self._states_of_levels(initial_state)
         self.checked_deltas(kwargs.pop("deltas", None), sequences.shape)
         self.levels[0].compute_output_spec(sequences, states[0], mask, training, **kwargs)
@@ -219,6 +220,7 @@ class DeepRNN(SequenceLayer):
 
     def respond(self, sequences, initial_state, given):
         """See `SequenceLayer`."""
+        check_single(sequences)
         self.checked_deltas(given.deltas, sequences.shape)
         mask = given.valid(sequences)
         given = dataclasses.replace(given, mask=mask, lengths=None)

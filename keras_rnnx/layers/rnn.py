@@ -11,7 +11,7 @@ from keras_rnnx.base.interface import AbstractCell, Reading, as_shape
 from keras_rnnx.base.quantization import float_policy
 from keras_rnnx.base.watching import watched
 from keras_rnnx.engine import masks
-from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, first_mask, says_all_arguments
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS, check_single, first_mask, says_all_arguments
 from keras_rnnx.layers.state import StatefulLayer
 
 
@@ -239,6 +239,8 @@ class RNN(StatefulLayer):
 
     def _checked_shape(self, sequences):
         """The static shape of the (first) input; raises where it cannot be read as a sequence."""
+        if self.cell.casts_inputs:
+            check_single(sequences)
         shapes = [tuple(s.shape) for s in tree.flatten(sequences)]
         for shape in shapes:
             self._check_rank(shape)

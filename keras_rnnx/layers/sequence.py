@@ -18,6 +18,13 @@ def first_mask(mask):
     return found[0] if found else None
 
 
+def check_single(sequences):
+    """Raises where there are several inputs for what reads one, such as what a layer with `return_state` returns."""
+    if tree.is_nested(sequences):
+        kind, count = type(sequences).__name__, len(tree.flatten(sequences))
+        raise ValueError(f"Expected one array of sequences. Received: a {kind} of {count}")
+
+
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class AttachMask(keras.layers.Layer):
     """Passes `[outputs, mask]` on as outputs that carry the mask."""

@@ -131,6 +131,8 @@ class Text(arguments.FromConfig, keras.layers.Layer):
 
     def _set_vocabulary(self, vocabulary):
         found = strings(vocabulary) or []
+        if not all(isinstance(token, str) for token in found):
+            raise ValueError(f"Expected a `vocabulary` of strings. Received: vocabulary={vocabulary!r}")
         different = len(set(found) - {"", "[UNK]"})
         if different != len(found) or not found:
             raise ValueError(
