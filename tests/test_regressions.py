@@ -627,3 +627,15 @@ def test_several_inputs_of_a_layer_that_reads_one(make):
         several = keras_rnnx.GRU(D, return_sequences=True, return_all_states=True)(value)
         with pytest.raises(ValueError, match="Expected one array of sequences. Received: a tuple of 2"):
             layer(several)
+
+
+@pytest.mark.parametrize("config", [[None], {"shape": (None, T, D)}, "input_shape"])
+def test_a_build_configuration_without_shapes(config):
+    with pytest.raises(ValueError, match="Expected a configuration of `build` with shapes. Received: "):
+        keras_rnnx.LSTM(H).build_from_config(config)
+
+
+def test_a_configuration_whose_dtype_is_none():
+    config = {**keras_rnnx.GRUCell(H).get_config(), "dtype": {"class_name": None}}
+    with pytest.raises(ValueError, match="Expected `dtype` to be a dtype or a policy. Received: "):
+        keras_rnnx.GRUCell.from_config(config)

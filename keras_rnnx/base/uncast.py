@@ -13,6 +13,8 @@ class Uncast(keras.layers.Layer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, autocast=False, **kwargs)
+        if not isinstance(self.dtype_policy, keras.DTypePolicy):  # which Keras makes of some configurations
+            raise ValueError(f"Expected `dtype` to be a dtype or a policy. Received: dtype={kwargs.get('dtype')!r}")
 
     def add_weight(self, *args, **kwargs):
         """See `keras.layers.Layer.add_weight`; the weight is read as it is stored."""

@@ -123,6 +123,12 @@ class SequenceLayer(arguments.FromConfig, Parts, Uncast):
             results = [*(self._attach_mask([y, mask]) for y in results[:outputs]), *results[outputs:]]
         return tuple(results) if len(results) > 1 else results[0]
 
+    def build_from_config(self, config):
+        """Builds for the shapes in a configuration; without any, Keras would take the layer for built."""
+        if not isinstance(config, dict) or not {"input_shape", "shapes_dict"} & set(config):
+            raise ValueError(f"Expected a configuration of `build` with shapes. Received: {config!r}")
+        super().build_from_config(config)
+
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
         """The shapes of the results."""
         del initial_state_shape
