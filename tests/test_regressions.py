@@ -639,3 +639,13 @@ def test_a_configuration_whose_dtype_is_none():
     config = {**keras_rnnx.GRUCell(H).get_config(), "dtype": {"class_name": None}}
     with pytest.raises(ValueError, match="Expected `dtype` to be a dtype or a policy. Received: "):
         keras_rnnx.GRUCell.from_config(config)
+
+
+def test_a_text_of_a_model_that_is_none():
+    make = [
+        lambda text: keras_rnnx.models.SequenceClassifier(["p", "q"], keras_rnnx.GRUCell(H), text=text),
+        lambda text: keras_rnnx.models.SequenceGenerator(keras_rnnx.GRUCell(H), text=text),
+    ]
+    for one in make:
+        with pytest.raises(ValueError, match="Expected `text` to be a Text or None. Received: "):
+            one([])

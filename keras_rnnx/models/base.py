@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import TextModel, strings
+from keras_rnnx.models.text import TextModel, checked_text, strings
 from keras_rnnx.models.trunk import Trunk, sequences_of
 
 
@@ -93,7 +93,7 @@ class TrunkModel(arguments.FromConfig, TextModel):
     ):
         return_sequences = kwargs.pop("return_sequences", True)  # what a subclass needs, no argument of a model
         super().__init__(autocast=False, **kwargs)
-        if text is not None and vocabulary not in (None, text.size):
+        if checked_text("text", text) is not None and vocabulary not in (None, text.size):
             raise ValueError(f"Expected vocabulary=None or {text.size} with this `text`. Received: {vocabulary!r}")
         self.text = text
         self.vocabulary = vocabulary

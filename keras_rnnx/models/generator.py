@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import not_empty, strings
+from keras_rnnx.models.text import checked_text, not_empty, strings
 from keras_rnnx.seq2seq.decoder import Decoder
 from keras_rnnx.seq2seq.decoding import decode
 from keras_rnnx.seq2seq.generating import (
@@ -92,7 +92,7 @@ class SequenceGenerator(GeneratingModel):
         if (text is None) == (vocabulary is None):
             raise ValueError(f"Expected `text` or `vocabulary`, one of them. Received: {text!r} and {vocabulary!r}")
         self.cell = cell
-        self.text = text
+        self.text = checked_text("text", text)
         self.vocabulary = vocabulary
         size = arguments.positive("vocabulary", text.size if vocabulary is None else vocabulary)
         self.start = start

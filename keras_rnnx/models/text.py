@@ -300,6 +300,13 @@ class Text(arguments.FromConfig, keras.layers.Layer):
         return config
 
 
+def checked_text(name, value):
+    """`value`, a `Text` or None, or a ValueError that says so."""
+    if value is not None and not isinstance(value, Text):
+        raise ValueError(f"Expected `{name}` to be a Text or None. Received: {name}={value!r}")
+    return value
+
+
 def unpadded(tokens):
     """Tokens without the empty strings behind them, with which an array is padded."""
     count = max((i + 1 for i, token in enumerate(tokens) if token), default=0)

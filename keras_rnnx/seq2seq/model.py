@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import not_empty, strings
+from keras_rnnx.models.text import checked_text, not_empty, strings
 from keras_rnnx.seq2seq.decoding import decode, tiled
 from keras_rnnx.seq2seq.generating import (
     Bridges,
@@ -95,8 +95,8 @@ class Seq2Seq(GeneratingModel):
         super().__init__(autocast=False, **kwargs)
         self.encoder = encoder
         self.decoder = decoder
-        self.source_text = source_text
-        self.target_text = target_text
+        self.source_text = checked_text("source_text", source_text)
+        self.target_text = checked_text("target_text", target_text)
         self.first, self.last = checked_ends(target_text, start, end, decoder.vocabulary)
         if None in (self.first, self.last):
             raise ValueError(
