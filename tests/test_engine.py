@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, BY_NAME, CASES, EXACT, FLOAT, array, gradients, tensor, tensors
+from cases import BACKEND, BY_NAME, CASES, DOUBLE, EXACT, FLOAT, array, gradients, tensor, tensors
 from keras import ops
 from reference import recurrent
 from reference.activations import sigmoid
@@ -111,6 +111,8 @@ def test_lengths_as_a_mask():
 LOOP = {"tensorflow": "xla loop", "jax": "xla loop", "torch": "python loop"}[BACKEND]
 NATIVE = "native" if library.problem() is None else LOOP
 FUSED = "torch fused" if BACKEND == "torch" else NATIVE
+CHUNKED = {"tensorflow": "xla loop", "jax": "xla loop", "torch": "chunked"}[BACKEND]
+LINEAR = "native" if library.problem() is None else CHUNKED
 
 
 def path(layer, **how):
@@ -144,6 +146,12 @@ def path(layer, **how):
         (keras_rnnx.VanillaRNN(H, output_units=2, feedback="output"), {}, LOOP),
         (keras_rnnx.LSTM(H, dtype="mixed_bfloat16"), {}, LOOP),
         (keras_rnnx.LSTM(H, unroll=True), {}, "unrolled"),
+        (keras_rnnx.MinGRU(H), {}, LINEAR),
+        (keras_rnnx.LRU(H, dtype="mixed_bfloat16"), {"training": True}, LINEAR),
+        (keras_rnnx.LRU(H, memory=("remat", 2)), {"mask": True}, LINEAR),
+        (keras_rnnx.MinGRU(H, dtype=FLOAT), {}, CHUNKED if DOUBLE else LINEAR),
+        (keras_rnnx.MinGRU(H, recurrent_clip=1.0), {}, {"chunked": "loop"}.get(CHUNKED, CHUNKED)),
+        (keras_rnnx.MinGRU(H, unroll=True), {}, "unrolled"),
     ],
 )
 def test_path(layer, how, name):

@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from cases import BACKEND, BY_NAME, SINGLE, array, gradients, weighted
+from cases import BACKEND, BY_NAME, SINGLE, array, gradients, randomized, weighted
+
+import keras_rnnx
 
 if BACKEND != "jax":
     pytest.skip("needs the JAX backend", allow_module_level=True)
@@ -12,7 +14,16 @@ jax = pytest.importorskip("jax")
 pytestmark = pytest.mark.every_backend
 
 B, T, D, H = 2, 5, 3, 4
-NAMES = ["lstm", "gru-before", "long-memory"]
+NAMES = ["lstm", "gru-before", "long-memory", "min-gru", "lru"]
+LINEAR = {"min-gru": keras_rnnx.MinGRU, "lru": keras_rnnx.LRU}
+
+
+def built(name, rng, **options):
+    if name not in LINEAR:
+        return BY_NAME[name].built(rng, D, H, **options)
+    layer = LINEAR[name](H, **options)
+    layer.build((None, T, D))
+    return randomized(layer, rng)
 
 
 def pure(layer):
@@ -27,7 +38,7 @@ def pure(layer):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_jit_and_grad_of_a_stateless_call(name, rng):
-    layer = BY_NAME[name].built(rng, D, H, return_sequences=True)
+    layer = built(name, rng, return_sequences=True)
     call, weights = pure(layer)
     x, cotangent = np.float32(rng.normal(size=(B, T, D))), np.float32(rng.normal(size=(B, T, H)))
     np.testing.assert_allclose(jax.jit(call)(weights, x), array(layer(x)), **SINGLE)
@@ -43,7 +54,7 @@ def test_jit_and_grad_of_a_stateless_call(name, rng):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_vmap_over_inputs_and_over_weights(name, rng):
-    layer = BY_NAME[name].built(rng, D, H)
+    layer = built(name, rng)
     call, weights = pure(layer)
     x = np.float32(rng.normal(size=(3, B, T, D)))
     many = [np.float32(rng.normal(size=(3, *w.shape))) for w in weights]
@@ -56,10 +67,10 @@ def test_vmap_over_inputs_and_over_weights(name, rng):
             np.testing.assert_allclose(one[i], want, **SINGLE)
 
 
-def test_second_order_gradient(rng):
+@pytest.mark.parametrize("name", ["lstm", *LINEAR])
+def test_second_order_gradient(name, rng):
     """The engine's gradient can itself be differentiated: against central differences."""
-    layer = BY_NAME["lstm"].built(rng, D, H)
-    call, weights = pure(layer)
+    call, weights = pure(built(name, rng))
     x, direction = (np.float32(rng.normal(size=(B, T, D))) for _ in range(2))
     slope = jax.jit(jax.grad(lambda x: (call(weights, x) ** 2).sum()))
     curvature = jax.grad(lambda x: (slope(x) * direction).sum())(x)

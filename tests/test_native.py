@@ -1,5 +1,7 @@
 """The native kernels beside the compiled loop: outputs and gradients, with all that happens around a step."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from cases import array, gradients, outcome, tensor, tensors, weighted
 from keras import ops
 
 import keras_rnnx
+from keras_rnnx.engine.linear import NATIVE, LinearEngine
 from keras_rnnx.native import library
 
 pytestmark = [
@@ -33,6 +36,14 @@ CASES = {
     "dropout-zoneout": ((4, 5, 3, 7), {"dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.3}, ("mask",)),
     "dropout-at-each-step": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ("resets",)),
 }
+# Real coefficients that are never the same; complex ones that are, but for the flags.
+LINEAR = {"min-gru": keras_rnnx.MinGRU, "lru": keras_rnnx.LRU}
+LINEAR_CASES = {
+    "threads-states": ((3, 1500, 2, 65), {"return_all_states": True}, ()),
+    "mask-resets-backwards": ((4, 6, 2, 5), {"go_backwards": True}, ("mask", "resets")),
+    "tbptt": ((2, 7, 3, 17), {"memory": ("tbptt", 3)}, ()),
+    "remat-learned-resets": ((4, 6, 2, 33), {"memory": ("remat", 2), "learn_initial_state": True}, ("resets",)),
+}
 
 
 def found(make, sizes, options, flags, training, rng):
@@ -58,25 +69,68 @@ def found(make, sizes, options, flags, training, rng):
     return results + gradients(loss, tensors([x, *start], "float32"), layer.trainable_weights)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name, case", [*itertools.product(LAYERS, CASES), *itertools.product(LINEAR, LINEAR_CASES)], ids=str
+)
 def test_native_is_the_compiled_loop(name, case, monkeypatch):
-    sizes, options, flags = CASES[case]
-    training = case.startswith("dropout") or case == "plain"
-    layer = LAYERS[name](sizes[-1], **options)
+    sizes, options, flags = (LINEAR_CASES if name in LINEAR else CASES)[case]
+    training = case.startswith(("dropout", "tbptt", "remat")) or case == "plain"
+    make = {**LAYERS, **LINEAR}[name]
+    layer = make(sizes[-1], **options)
     assert keras_rnnx.explain(layer, mask=bool(flags), training=training)[0].path == "native"
-    native = found(LAYERS[name], sizes, options, flags, training, np.random.default_rng(0))
+    native = found(make, sizes, options, flags, training, np.random.default_rng(0))
     monkeypatch.setattr(library, "problem", lambda: "off")
     assert keras_rnnx.explain(layer, mask=bool(flags), training=training)[0].path == "xla loop"
-    loop = found(LAYERS[name], sizes, options, flags, training, np.random.default_rng(0))
+    loop = found(make, sizes, options, flags, training, np.random.default_rng(0))
     for one, other in zip(native, loop, strict=True):
         scale = max(1.0, np.abs(other).max())
         np.testing.assert_allclose(one / scale, other / scale, **CLOSE)
 
 
-def test_a_row_does_not_see_the_others(rng):
+def linear_by_hand(a, b, start, cut, dh):
+    """The states of a linear recurrence, and the cotangents of a, b and the start: by the definition."""
+    h, g = [start], np.zeros_like(start)
+    for a_t, b_t in zip(a, b, strict=True):
+        h.append(a_t * h[-1] + b_t)
+    da, db = np.zeros_like(b), np.zeros_like(b)
+    for t in reversed(range(len(b))):
+        g = g + dh[t]
+        da[t], db[t] = g * np.conj(h[t]), g
+        g = np.conj(a[t]) * g * (not cut[t])
+    return np.stack(h[1:]), da, db, g
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["varying", "same"])
+@pytest.mark.parametrize("parts", [1, 2], ids=["real", "complex"])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 2, 3), (5, 1, 16), (6, 3, 2, 11), (300, 5, 141)], ids=str)
+def test_linear_recurrence_by_hand(sizes, parts, same, rng):
+    """With a gradient that is cut, and the gradient in the states."""
+    T, *state = sizes
+    shapes = {"a": (1 if same else T, *state), "b": sizes, "start": state, "dh": sizes}
+    numbers = {name: [rng.uniform(-0.7, 0.7, shape) for _ in range(parts)] for name, shape in shapes.items()}
+    cut = rng.uniform(size=T) < 0.3
+    given = {name: number[0] + (1j * number[1] if parts == 2 else 0) for name, number in numbers.items()}
+    a = np.broadcast_to(given["a"], sizes)
+    h, da, db, dstart = linear_by_hand(a, given["b"], given["start"], cut, given["dh"])
+    engine, probe = LinearEngine(), [np.ones(sizes)] * parts
+
+    def run(*flat):
+        a, b, start, probe = (list(flat[i * parts : (i + 1) * parts]) for i in range(4))
+        return engine.run(a, b, start, NATIVE, cut=tensor(cut, "bool"), probe=probe)
+
+    flat = tensors([*numbers["a"], *numbers["b"], *numbers["start"], *probe], "float32")
+    results = [array(part) for part in run(*flat)]
+    results += gradients(lambda *flat: weighted(run(*flat), numbers["dh"]), flat)
+    da = da.sum(0, keepdims=True) if same else da
+    wanted = [part for number in (h, da, db, dstart, db) for part in (number.real, number.imag)[:parts]]
+    for one, want in zip(results, wanted, strict=True):
+        np.testing.assert_allclose(one, want, rtol=0, atol=1e-5 * max(1.0, np.abs(want).max()))
+
+
+@pytest.mark.parametrize("make", [keras_rnnx.LSTM, keras_rnnx.MinGRU, keras_rnnx.LRU])
+def test_a_row_does_not_see_the_others(make, rng):
     """Bit by bit, however the rows are dealt to threads and tiles; a NaN stays in its row."""
-    layer = keras_rnnx.LSTM(48, return_sequences=True)
+    layer = make(48, return_sequences=True)
     x = np.float32(rng.normal(size=(13, 30, 3)))
     whole = array(layer(x))
     np.testing.assert_array_equal(array(layer(x[4:7])), whole[4:7])
@@ -96,7 +150,8 @@ def test_turned_off(monkeypatch):
     monkeypatch.setenv("KERAS_RNNX_NATIVE", "0")
     library.problem.cache_clear()
     try:
-        report = keras_rnnx.explain(keras_rnnx.LSTM(3))[0]
-        assert report.path == "xla loop" and "KERAS_RNNX_NATIVE=0" in report.why
+        for layer in (keras_rnnx.LSTM(3), keras_rnnx.LRU(3)):
+            report = keras_rnnx.explain(layer)[0]
+            assert report.path == "xla loop" and "KERAS_RNNX_NATIVE=0" in report.why
     finally:
         library.problem.cache_clear()

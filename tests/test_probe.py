@@ -12,6 +12,7 @@ from keras_rnnx.base.watching import watching
 from keras_rnnx.callbacks import state_gradients
 from keras_rnnx.callbacks.gradients import Readings
 from keras_rnnx.engine import paths
+from keras_rnnx.native import library
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.core, pytest.mark.sixths]
 
@@ -186,6 +187,7 @@ def test_is_aligned_to_time_where_the_layer_goes_backwards(name, rng):
 @pytest.mark.parametrize("name", few(["linear", "vanilla"]))
 def test_in_parallel_forms_as_in_the_loop(name, rng, monkeypatch):
     monkeypatch.setattr(paths, "LOOPED", ())
+    monkeypatch.setattr(library, "problem", lambda: "off")
     layer, x, cotangent = made(name, rng, steps=70)
     found = gradients_of(layer, x, cotangent)
     monkeypatch.setattr(paths, "CHUNK", 64)

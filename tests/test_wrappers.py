@@ -43,6 +43,7 @@ import keras_rnnx
 from keras_rnnx import catalogue
 from keras_rnnx.base.composed import ComposedCell
 from keras_rnnx.engine import paths
+from keras_rnnx.native import library
 
 pytestmark = [pytest.mark.every_backend, pytest.mark.core]
 
@@ -630,6 +631,7 @@ def test_residual(name, backwards, rng):
 
 def test_a_residual_parallel_cell_stays_parallel(monkeypatch):
     monkeypatch.setattr(paths, "LOOPED", ())
+    monkeypatch.setattr(library, "problem", lambda: "off")
     cell = keras_rnnx.ResidualCell(keras_rnnx.MinGRUCell(D))
     explained = keras_rnnx.explain(keras_rnnx.RNN(cell), input_shape=(None, 4096, D))
     assert "chunked" in explained[0].path

@@ -41,9 +41,9 @@ def real_part(h, rows):
     return backend.matmul(ops.concatenate([h[0], -h[1]], axis=-1), rows, h[0].dtype)
 
 
-def over_time(number, x):
-    """A number (N,) at every step of x (T, B, ...): (T, B, N)."""
-    return [ops.broadcast_to(part, (*ops.shape(x)[:2], part.shape[-1])) for part in number]
+def at_all_steps(number):
+    """A number (N,) as the one that is the same at every step of every row: (1, 1, N)."""
+    return [part[None, None] for part in number]
 
 
 # ---- continuous time ----

@@ -50,7 +50,8 @@ class LinearCell(ProjectingCell):
 
         Returns:
             A pair of lists, `[real]` or `[real, imaginary]`, of arrays (T, B, N), one for each linear state; and, where
-            `readout` reads more than the state, a third thing: the array (T, B, M) it reads.
+            `readout` reads more than the state, a third thing: the array (T, B, M) it reads. Where a is the same at all
+            steps of all rows, it may be of arrays (1, 1, N).
         """
         raise NotImplementedError(f"{type(self).__name__} must define `coefficients(self, x)`")
 
@@ -73,7 +74,7 @@ class LinearCell(ProjectingCell):
 
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading` of so many steps (None: unknown)."""
-        return paths.choose_linear(steps, how.unroll, how.clip is not None)
+        return paths.choose_linear(steps, how.unroll, how.clip is not None, self.state_dtype, how.training)
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""
@@ -131,7 +132,7 @@ class LinearCell(ProjectingCell):
             b = [ops.where(valid, part, ops.zeros_like(part)) for part in b]
         if "reset" in flags:
             reset = masks.rows(flags["reset"], a[0])
-            own = self.get_initial_state(ops.shape(a[0])[1])[: len(a)]
+            own = self.get_initial_state(ops.shape(b[0])[1])[: len(a)]
             restarted = plus(times(a, [ops.cast(s, self.state_dtype)[None] for s in own]), b)
             b = [ops.where(reset, new, part) for new, part in zip(restarted, b, strict=True)]
             a = [ops.where(reset, ops.zeros_like(part), part) for part in a]

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx.arguments import number
-from keras_rnnx.base.diagonal import over_time, starting_at, uniform
+from keras_rnnx.base.diagonal import at_all_steps, starting_at, uniform
 from keras_rnnx.base.linear import LinearCell
 from keras_rnnx.layers.rnn import CellLayer
 
@@ -53,7 +53,7 @@ class LinearRNNCell(LinearCell):
 
     def coefficients(self, x):
         """Equations (1) and (2)."""
-        return over_time([ops.tanh(ops.cast(self.alpha, self.state_dtype))], x), self.project(x)
+        return at_all_steps([ops.tanh(ops.cast(self.alpha, self.state_dtype))]), self.project(x)
 
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")

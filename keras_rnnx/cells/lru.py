@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx.arguments import number, positive
-from keras_rnnx.base.diagonal import SkipCell, normal, over_time, polar, real_part, starting_at, uniform
+from keras_rnnx.base.diagonal import SkipCell, at_all_steps, normal, polar, real_part, starting_at, uniform
 from keras_rnnx.layers.rnn import CellLayer
 
 
@@ -106,7 +106,7 @@ class LRUCell(SkipCell):
         """Equations (1) and (2), and the second term of (3)."""
         nu, theta, gamma = (ops.cast(w, self.state_dtype) for w in (self.nu, self.theta, self.gamma))
         written = [ops.cast(part, self.state_dtype) for part in self.project(x)]
-        a = over_time(polar(-ops.exp(nu), ops.exp(theta)), x)
+        a = at_all_steps(polar(-ops.exp(nu), ops.exp(theta)))
         return a, [ops.exp(gamma) * part for part in written], self.feed(x)
 
     def readout(self, h, beside):

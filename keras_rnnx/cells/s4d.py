@@ -9,10 +9,10 @@ from keras import ops
 from keras_rnnx.arguments import choice, number, positive
 from keras_rnnx.base.diagonal import (
     DISCRETIZATIONS,
+    at_all_steps,
     discretized,
     hippo_normal,
     normal,
-    over_time,
     starting_at,
     uniform,
 )
@@ -137,7 +137,7 @@ class S4DCell(LinearCell):
             step = step * ops.cast(deltas, self.state_dtype)
         a, gain = discretized(self.discretization, pole, step)
         u = ops.repeat(ops.cast(x, self.state_dtype), self.state_units // 2, axis=-1)
-        return over_time(a, x) if deltas is None else a, [part * u for part in gain], x * self._cast(self.skip)
+        return at_all_steps(a) if deltas is None else a, [part * u for part in gain], x * self._cast(self.skip)
 
     def readout(self, h, beside):
         """Equation (3)."""

@@ -10,9 +10,9 @@ from keras_rnnx.arguments import choice, number, positive
 from keras_rnnx.base.diagonal import (
     DISCRETIZATIONS,
     SkipCell,
+    at_all_steps,
     discretized,
     hippo_normal,
-    over_time,
     real_part,
     starting_at,
     uniform,
@@ -153,7 +153,7 @@ class S5Cell(SkipCell):
             step = step * ops.cast(deltas, self.state_dtype)
         a, gain = discretized(self.discretization, [real, imaginary], step)
         written = [ops.cast(part, self.state_dtype) for part in self.project(x)]
-        return over_time(a, x) if deltas is None else a, times(gain, written), self.feed(x)
+        return at_all_steps(a) if deltas is None else a, times(gain, written), self.feed(x)
 
     def readout(self, h, beside):
         """Equation (3)."""

@@ -5,7 +5,8 @@ A number is a list of arrays, `[real]` or `[real, imaginary]`, so that no backen
 The forms give the same numbers. The *loop* does T steps. The *chunked* form cuts time into chunks of L and walks all
 chunks side by side, twice: once for what each chunk does to its start (\(h \mapsto p\,h + q\)), then, the starts being
 known, for the states. The starts obey the same recurrence over the chunks, which may be cut into chunks again. With one
-level these are 2 L + T / L steps of long vectors instead of T of short ones; with enough levels, 2 L log T / log L.
+level these are 2 L + T / L steps of long vectors instead of T of short ones; with enough levels, 2 L log T / log L. The
+*native* form is the loop by a kernel, which reads and writes each number once.
 
 The gradient is the same recurrence the other way. With \(\delta h_t\) the cotangent of \(h_t\) from outside,
 
@@ -21,6 +22,10 @@ from keras import ops
 from keras_rnnx.engine import masks
 from keras_rnnx.engine.backends import backend, unrolled
 from keras_rnnx.engine.pieces import in_pieces, merged, padded
+from keras_rnnx.engine.twice import differentiable
+from keras_rnnx.native import scan as native
+
+NATIVE = ("native",)  # the form that a kernel computes
 
 
 def times(a, b):
@@ -50,9 +55,10 @@ class LinearEngine:
         """All states of a linear recurrence.
 
         Args:
-            a, b: numbers (T, B, ...).
+            a: the number (T, B, ...), or, the same at all steps, one that broadcasts to (1, B, ...).
+            b: the number (T, B, ...).
             start: the number (B, ...) before the first step.
-            form: `("loop",)`, `("chunked", L, levels)` or `("unrolled",)`.
+            form: `("native",)`, `("loop",)`, `("chunked", L, levels)` or `("unrolled",)`.
             cut: (T,) bool or None, the steps before which the gradient stops.
             clip: bound of the gradient entering each earlier step, or None; needs the form `("loop",)`.
             mask: (T, B) bool or None, the steps at which to clip. Default: all.
@@ -63,38 +69,53 @@ class LinearEngine:
         Returns:
             The number (T, B, ...).
         """
-        steps = ops.shape(a[0])[0]
+        steps, *rest = ops.shape(b[0])
         flags = {"cut": cut, "mask": None if clip is None else mask}
         flags = {name: flag for name, flag in flags.items() if flag is not None}
-        slots, padded = {"a": a, "b": b, "probe": list(probe), **flags}, None
+        slots, padded, flow = {"b": b, "probe": list(probe), **flags}, None, {"start": start}
+        same = a[0].shape[0] == 1
+        if same:
+            flow["a"] = [ops.broadcast_to(part, (1, *rest)) for part in a]
+        else:
+            slots["a"] = a
         if compiled:
             slots, padded = backend.bucket(slots)
         data = {name: slots.pop(name) for name in flags}
-        states = self._function(form, clip, compiled, save)({**slots, "start": start}, data)["h"]
+        states = self._function(form, same, clip, compiled, save)({**flow, **slots}, data)["h"]
         return states if padded is None else [s[:steps] for s in states]
 
-    def _function(self, form, clip, compiled, save):
-        key = form, clip, compiled, save
+    def _function(self, form, same, clip, compiled, save):
+        key = form, same, clip, compiled, save
         if key not in self._functions:
-            parts = [functools.partial(_primal, form), functools.partial(_forward, form)]
-            parts.append(functools.partial(_backward, form, clip))
-            self._functions[key] = backend.custom_vjp(*[backend.Region(p, compiled) for p in parts], save=save)
+            loop = ("loop",) if form == NATIVE else form
+            plain = functools.partial(_forward, loop, same), functools.partial(_backward, loop, same, clip)
+            ways = [functools.partial(way, same) for way in (native.forward, native.backward)]
+            ways = ways if form == NATIVE else plain
+            forward, backward = (backend.Region(way, compiled) for way in ways)
+            primal = backend.Region(functools.partial(_primal, ways[0]), compiled)
+            if form == NATIVE:
+                forward, backward = differentiable(forward, backward, plain)
+            self._functions[key] = backend.custom_vjp(primal, forward, backward, save=save)
         return self._functions[key]
 
 
-def _primal(form, flow, data):
+def _primal(forward, flow, data):
+    return forward(flow, data)[0]
+
+
+def _forward(form, same, flow, data):
     del data
-    return {"h": recurrence(flow["a"], flow["b"], flow["start"], form)}
-
-
-def _forward(form, flow, data):
-    outputs = _primal(form, flow, data)
+    outputs = {"h": recurrence(_at_all_steps(flow, same), flow["b"], flow["start"], form)}
     return outputs, outputs
 
 
-def _backward(form, clip, args, saved, cotangents):
+def _at_all_steps(flow, same):
+    return [ops.broadcast_to(part, ops.shape(flow["b"][0])) for part in flow["a"]] if same else flow["a"]
+
+
+def _backward(form, same, clip, args, saved, cotangents):
     flow, data = args
-    a, h = conjugate(flow["a"]), saved["h"]
+    a, h = conjugate(_at_all_steps(flow, same)), saved["h"]
     if "cut" in data:
         cut = ops.reshape(data["cut"], (-1, *[1] * (len(a[0].shape) - 1)))
         a = [ops.where(cut, ops.zeros_like(part), part) for part in a]
@@ -112,7 +133,9 @@ def _backward(form, clip, args, saved, cotangents):
     if clip is not None:
         start = masks.bounded(start, clip, None if mask is None else mask[0])
     probe = g if flow["probe"] else []
-    return ({"a": times(g, conjugate(before)), "b": g, "probe": probe, "start": start},)
+    da = times(g, conjugate(before))
+    da = [ops.sum(part, 0, keepdims=True) for part in da] if same else da
+    return ({"a": da, "b": g, "probe": probe, "start": start},)
 
 
 def _flipped(number):

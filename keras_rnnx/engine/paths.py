@@ -125,23 +125,33 @@ def choose(equations, obstacles, unroll):
     return Path("plain loop", why)
 
 
-def choose_linear(steps, unroll, clipped):
+def choose_linear(steps, unroll, clipped, dtype, training):
     """The path of a layer that is linear in its state.
 
     Args:
         steps: int, the number of steps, or None where it is unknown.
         unroll: whether the loop is to be written out.
         clipped: whether the gradient is clipped at each step, which only a loop can do.
+        dtype: that of the state.
+        training: whether a gradient may be wanted.
     """
     if unroll:
         return Path("unrolled", "unroll=True writes the loop out", ("unrolled",))
     if clipped:
         return _parallel(("loop",), "recurrent_clip acts at each step")
+    own, why = kernels(), ""
+    if own is native:
+        found = native.excludes(dtype, training)
+        if not found:
+            return Path("native", f"{own.OWNER}'s own kernel walks a linear recurrence", ("native",))
+        why = f"; {own.OWNER}'s own kernel does not have {', '.join(found)}"
+    elif backend.compiles() and not _PLAIN:
+        why = f"; no native kernel, as {library.problem()}"
     if steps is not None and steps < 2 * CHUNK:
-        return _parallel(("loop",), f"fewer than {2 * CHUNK} steps")
+        return _parallel(("loop",), f"fewer than {2 * CHUNK} steps{why}")
     if backend.compiles() and not _PLAIN and backend.device() in LOOPED:
-        return _parallel(("loop",), f"a compiled loop keeps a {backend.device()} as busy as chunks do")
-    return _parallel(("chunked", CHUNK, 1), f"chunks of {CHUNK} steps side by side")
+        return _parallel(("loop",), f"a compiled loop keeps a {backend.device()} as busy as chunks do{why}")
+    return _parallel(("chunked", CHUNK, 1), f"chunks of {CHUNK} steps side by side{why}")
 
 
 def choose_chunks(steps, unroll, at_each_step, whole=None):

@@ -27,6 +27,7 @@ from keras_rnnx.engine import segment
 from keras_rnnx.engine.backends import backend, unrolled
 from keras_rnnx.engine.gates import at_least_single
 from keras_rnnx.engine.pieces import in_pieces, merged, padded, short_of_whole
+from keras_rnnx.engine.twice import differentiable
 from keras_rnnx.native import walk as native
 
 
@@ -221,35 +222,23 @@ def _backward(engine, walk, args, saved, cotangents):
 
 
 def _differentiable(engine, walk, forward, backward):
-    """Both with derivatives, those of the compiled loop, for a gradient of the gradient: a native kernel has none."""
+    """Both with the derivatives of the compiled loop."""
     plain = dataclasses.replace(walk, kernel=None)
 
     def for_loop(flow):
         return {**flow, "x": engine.inputs(flow["inputs"], flow["x"], False), "inputs": []}
 
-    def pull_forward(args, cotangents):
+    def plain_forward(flow, data):
+        return _forward(engine, plain, for_loop(flow), data)
+
+    def plain_backward(args, saved, cotangents):
         flow, data = args
-        _, _, pull = backend.vjp(lambda flow: (_forward(engine, plain, for_loop(flow), data, save=False)[0], ()), flow)
-        return pull(cotangents[0]), None
-
-    def pull_backward(args, dgradients):
-        (flow, data), _, cotangents = args
+        flow, _, pull = backend.vjp(lambda flow: (for_loop(flow), ()), flow)
         loop = functools.partial(_backward, engine, plain)
+        (dflow,) = _gradients(engine, plain, loop, (flow, data), saved, cotangents)
+        return (pull(dflow),)
 
-        def gradients(given):
-            flow, cotangents = given
-            flow, _, pull = backend.vjp(lambda flow: (for_loop(flow), ()), flow)
-            _, saved = _forward(engine, plain, flow, data)
-            (dflow,) = _gradients(engine, plain, loop, (flow, data), saved, cotangents)
-            return (pull(dflow),), ()
-
-        _, _, pull = backend.vjp(gradients, (flow, cotangents))
-        dflow, dcotangents = pull(dgradients)
-        return (dflow, None), None, dcotangents
-
-    there = backend.twice(lambda args: forward(*args), pull_forward)
-    back = backend.twice(lambda args: backward(*args), pull_backward)
-    return lambda *args: there(args), lambda *args: back(args)
+    return differentiable(forward, backward, (plain_forward, plain_backward))
 
 
 def _zero_sums(arrays):

@@ -10,7 +10,7 @@ from keras import activations
 
 from keras_rnnx.engine.backends import backend
 
-HANDLERS = ("rnnx_forward", "rnnx_backward")  # as XLA calls them
+HANDLERS = ("rnnx_forward", "rnnx_backward", "rnnx_scan_forward", "rnnx_scan_backward")  # as XLA calls them
 FILE = pathlib.Path(__file__).parent / "_kernels.so"
 
 
@@ -60,10 +60,12 @@ class Native:
 
     def lacks(self, equations, dtype, training):
         """What rules the kernels out."""
-        found = equations.beyond(self.KERNELS)
+        return [*equations.beyond(self.KERNELS), *self.excludes(dtype, training)]
+
+    def excludes(self, dtype, training):
+        """What rules out any kernel."""
         place = backend.elsewhere(training)
-        found += [place] if place else []
-        return found if dtype == "float32" else [*found, dtype]
+        return ([place] if place else []) + ([dtype] if dtype != "float32" else [])
 
 
 native = Native()

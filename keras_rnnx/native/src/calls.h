@@ -51,8 +51,38 @@ struct Cell {
   void (*backward)(const Backward&, const Host&);
 };
 
-// The cells in the order of keras_rnnx/native/library.py, in each instruction set that was compiled.
+// A linear recurrence h_t = a_t h_{t-1} + b_t, of real numbers or of complex ones in two arrays. The arrays of steps are
+// (T, C): every channel, a row's unit, is on its own.
+struct Scan {
+  int64_t T, C;
+  bool same;  // a and its cotangent are (C), the same at all steps
+  const float *a[2], *start[2];
+};
+
+struct ScanForward : Scan {
+  const float* b[2];
+  float* h[2];
+};
+
+struct ScanBackward : Scan {
+  const float *h[2], *dh[2];
+  const uint8_t* cut;  // (T); 1: no gradient enters the steps before
+  float *da[2], *db[2], *dstart[2];
+};
+
+struct Scans {
+  void (*forward)(const ScanForward&, const Host&);
+  void (*backward)(const ScanBackward&, const Host&);
+};
+
+// All kernels in one instruction set: the cells in the order of keras_rnnx/native/library.py, the scans of real and of
+// complex numbers.
 constexpr int CELLS = 4;
-namespace avx512 { extern const Cell cells[CELLS]; }
-namespace avx2 { extern const Cell cells[CELLS]; }
-namespace plain { extern const Cell cells[CELLS]; }
+struct Kernels {
+  const char* instructions;
+  Cell cells[CELLS];
+  Scans scans[2];
+};
+namespace avx512 { extern const Kernels kernels; }
+namespace avx2 { extern const Kernels kernels; }
+namespace plain { extern const Kernels kernels; }

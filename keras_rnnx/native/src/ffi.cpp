@@ -3,17 +3,7 @@
 
 namespace {
 
-const Cell* chosen() {
-#ifdef X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw"))
-    return avx512::cells;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::cells;
-#endif
-  return plain::cells;
-}
-
-const Cell* const cells = chosen();
+const auto& cells = chosen().cells;
 
 enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256,
             INPUT_BIAS = 512 };
@@ -124,22 +114,21 @@ auto binding() {
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnx_forward, forward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnx_backward, backward, binding());
+XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_scan_forward);
+XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_scan_backward);
 
 extern "C" {
 
-// Registers both with a host that keeps its table of handlers to itself; returns whether it took them.
+// Registers all with a host that keeps its table of handlers to itself; returns whether it took them.
 int rnnx_register(const XLA_FFI_Api* api) {
-  return !ffi::Ffi::RegisterStaticHandler(api, "rnnx_forward", "Host", rnnx_forward) &&
-         !ffi::Ffi::RegisterStaticHandler(api, "rnnx_backward", "Host", rnnx_backward);
+  bool taken = true;
+  for (auto [name, handler] : {std::pair{"rnnx_forward", rnnx_forward}, {"rnnx_backward", rnnx_backward},
+                               {"rnnx_scan_forward", rnnx_scan_forward}, {"rnnx_scan_backward", rnnx_scan_backward}})
+    taken = taken && !ffi::Ffi::RegisterStaticHandler(api, name, "Host", handler);
+  return taken;
 }
 
-const char* rnnx_instructions() {
-#ifdef X86
-  if (cells == avx512::cells) return "avx512";
-  if (cells == avx2::cells) return "avx2";
-#endif
-  return "plain";
-}
+const char* rnnx_instructions() { return chosen().instructions; }
 }
 
 #pragma GCC visibility pop

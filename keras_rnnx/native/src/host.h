@@ -7,11 +7,23 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "calls.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
+
+// The kernels for this machine.
+inline const Kernels& chosen() {
+#ifdef X86
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw"))
+    return avx512::kernels;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kernels;
+#endif
+  return plain::kernels;
+}
 
 struct Job {
   Job(int64_t blocks, void (*f)(const void*, int64_t), const void* data) : blocks(blocks), f(f), data(data) {}
@@ -48,6 +60,8 @@ inline void run(const Host& host, int64_t blocks, void (*f)(const void*, int64_t
   job->finished.wait(lock, [&] { return job->done == blocks; });
 }
 
+using Shape = std::vector<int64_t>;
+
 // Buffers one after the other; the first that is not as expected becomes the error.
 template <class Buffers>
 class Taken {
@@ -55,7 +69,7 @@ class Taken {
   Taken(const Buffers& buffers, std::string* error) : buffers_(buffers), error_(error) {}
 
   template <class T>
-  T* take(const char* name, std::initializer_list<int64_t> shape, ffi::DataType type) {
+  T* take(const char* name, const Shape& shape, ffi::DataType type) {
     auto buffer = buffers_.template get<ffi::AnyBuffer>(at_);
     at_++;
     if (!error_->empty()) return nullptr;
@@ -75,8 +89,8 @@ class Taken {
     }
     return static_cast<T*>(found.untyped_data());
   }
-  float* numbers(const char* name, std::initializer_list<int64_t> shape) { return take<float>(name, shape, ffi::F32); }
-  uint8_t* flags(const char* name, std::initializer_list<int64_t> shape) { return take<uint8_t>(name, shape, ffi::PRED); }
+  float* numbers(const char* name, const Shape& shape) { return take<float>(name, shape, ffi::F32); }
+  uint8_t* flags(const char* name, const Shape& shape) { return take<uint8_t>(name, shape, ffi::PRED); }
 
   void finish() {
     if (error_->empty() && at_ != buffers_.size())

@@ -1,5 +1,9 @@
-// The kernels of all cells in the instruction set that this file is compiled for.
+// All kernels in the instruction set that this file is compiled for.
+#include "scan.h"
 #include "sequence.h"
+
+#define QUOTED(name) #name
+#define NAME_OF(name) QUOTED(name)
 
 namespace INSTRUCTIONS {
 
@@ -8,6 +12,10 @@ constexpr Cell cell() {
   return {C::X, C::R, C::S, C::P, C::K, C::BEFORE, C::SAME, Sequence<C>::forward, Sequence<C>::backward};
 }
 
-extern const Cell cells[CELLS] = {cell<Vanilla<Tanh>>(), cell<Vanilla<Relu>>(), cell<Lstm>(), cell<Gru>()};
+extern const Kernels kernels = {
+    NAME_OF(INSTRUCTIONS),
+    {cell<Vanilla<Tanh>>(), cell<Vanilla<Relu>>(), cell<Lstm>(), cell<Gru>()},
+    {{LinearScan<1>::forward, LinearScan<1>::backward}, {LinearScan<2>::forward, LinearScan<2>::backward}},
+};
 
 }  // namespace INSTRUCTIONS
