@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from cases import array, gradients, outcome, tensor, tensors, weighted
+from cases import BACKEND, array, gradients, outcome, tensor, tensors, weighted
 from keras import ops
 
 import keras_rnnx
@@ -138,6 +138,28 @@ def test_a_row_does_not_see_the_others(make, rng):
     broken = array(layer(x))
     assert np.isnan(broken[5, 2:]).all()
     np.testing.assert_array_equal(np.delete(broken, 5, 0), np.delete(whole, 5, 0))
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow alone has shapes that are unknown while it traces")
+@pytest.mark.parametrize("make", [keras_rnnx.LSTM, keras_rnnx.MinGRU, keras_rnnx.LRU])
+def test_one_program_takes_any_batch_and_length(make, rng):
+    import tensorflow as tf
+
+    layer = make(6, return_sequences=True)
+    layer.build((None, None, 2))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 2))])
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(loss, x)
+
+    for sizes in ((3, 5), (1, 9), (4, 1)):
+        x = tensor(rng.normal(size=(*sizes, 2)), "float32")
+        (want,) = gradients(lambda x: ops.sum(layer(x, training=True) ** 2), [x])
+        np.testing.assert_allclose(array(slope(x)), want, **CLOSE)
+    assert slope.experimental_get_tracing_count() == 1
 
 
 def test_large_inputs_saturate():
