@@ -28,8 +28,9 @@ def backward(same, args, saved, cotangents):
 
 
 def _prepared(same, flow):
-    """The array a; the shapes of steps, of a state and of a, as axes of an array of steps; the flags."""
-    steps = tuple(range(len(flow["b"][0].shape)))
+    """The array a; the shapes of steps, of a state and of a, as `backend.foreign` takes them; the flags."""
+    axes = tuple(range(len(flow["b"][0].shape)))
+    steps, state = (axes, ()), (axes[1:], ())
     a = [part[0] for part in flow["a"]] if same else flow["a"]
     flags = (COMPLEX if len(a) == 2 else 0) | (SAME if same else 0)
-    return a, steps, steps[1:], steps[1:] if same else steps, flags
+    return a, steps, state, state if same else steps, flags
