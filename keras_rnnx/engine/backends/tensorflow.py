@@ -13,7 +13,10 @@ from keras import tree
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops import control_flow_util
 
-from keras_rnnx.native import stablehlo
+from keras_rnnx.engine.backends.tensorflow_trace import followed
+from keras_rnnx.native import stablehlo, tracing
+
+__all__ = ["followed"]
 
 NAME = "tensorflow"
 kernels = None  # for whole sequences
@@ -97,6 +100,8 @@ def vjp(function, primals):
 
 def local_vjp(function, pull):
     """See `engine.backends`."""
+    if tracing.is_on():
+        return function
 
     def call(args):
         structure = {}
