@@ -211,6 +211,7 @@ COMPOSED = {
     "softsign": lambda f, a: f("divide", a, f("add", f("absolute", a), f.constant(1))),
     "silu": lambda f, a: f("multiply", a, f("sigmoid", a)),
     "log_sigmoid": lambda f, a: f("negative", f("softplus", f("negative", a))),
+    "logaddexp": lambda f, a, b: f("add", f("softplus", f("subtract", a, b)), b),
     "greater": lambda f, a, b: f("less", b, a),
     "greater_equal": lambda f, a, b: f("less_equal", b, a),
     "not": lambda f, a: f("subtract", f.constant(1), a),

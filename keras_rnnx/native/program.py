@@ -93,7 +93,7 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """A recurrent product that a step asks for: its key, the arrays that it is handed out as, and their H-wide parts."""
+    """A recurrent product that a step asks for: its key, the arrays it is handed out as, and their H-wide parts."""
 
     name: str
     arrays: int
@@ -188,7 +188,7 @@ def _flat_step(cell, names, asked, vectors, *arrays):
 
 
 def _cotangents(formulas, asked, lefts, new):
-    """The cotangents of leaves and the old states, by node: from the last product to the first, as the way back goes."""
+    """The cotangents of nodes, from the last product to the first."""
     parts = itertools.count()
     after = {formulas.leaf("part", next(parts)): k + 1 for k, ask in enumerate(asked) for _ in range(ask.parts)}
     stages = scheduling.stages_of(formulas, [*lefts, *new], after)

@@ -81,6 +81,21 @@ class Tracer:
         rows = np.arange(shape[0])[:, None] if len(shape) == 2 else np.array(-1)
         return Array(*(np.broadcast_to(a, shape) for a in (nodes, rows, units)))
 
+    def is_constant(self, array):
+        """Whether an array holds numbers alone."""
+        return all(self.formulas.value(node) is not None for node in np.unique(array.nodes))
+
+    def check(self, array, dtype, moves):
+        """Raises where an operation computes in other numbers than float32; constants of others may be moved and cast.
+
+        Args:
+            array: its result.
+            dtype: the dtype of that.
+            moves: whether the operation does no arithmetic.
+        """
+        if dtype not in ("float32", "bool") and not (moves and self.is_constant(array)):
+            raise Untraceable(f"computes in {dtype}")
+
     def known(self, array):
         """The numbers of an array that holds no others."""
         nodes, places = np.unique(array.nodes, return_inverse=True)
@@ -105,6 +120,12 @@ class Tracer:
         keys, first, places = np.unique(keys, return_index=True, return_inverse=True)
         made = [self.formulas(name, *[int(n.flat[i]) for n in nodes]) for i in first]
         return Array(np.array(made, int)[places].reshape(nodes[0].shape), *found)
+
+    def cast(self, array, kind):
+        """An array in a dtype of the kind `b`, `i` or `f`; numbers alone are cut to integers."""
+        if kind == "b":
+            return self.pointwise("boolean", array)
+        return self.constant(np.trunc(self.known(array))) if kind == "i" and self.is_constant(array) else array
 
     def moved(self, function, *arrays):
         """An array of the entries of arrays, moved by a function of NumPy arrays."""

@@ -35,8 +35,7 @@ def followed(function, leaves, tracer):
             continue
         given = [found[tensor.name] for tensor in op.inputs]
         for tensor, array in zip(op.outputs, _follow(op, given, tracer), strict=True):
-            if not (tensor.dtype in (tf.float32, tf.bool) or _is_constant(array, tracer)):
-                raise Untraceable(f"computes in {tensor.dtype.name}")
+            tracer.check(array, tensor.dtype.name, op.type not in _POINTWISE)
             found[tensor.name] = array
     return [found[tensor.name] for tensor in graph.outputs]
 
@@ -50,10 +49,6 @@ def _needed(outputs):
             needed.add(op)
             waiting += [tensor.op for tensor in op.inputs]
     return [op for op in outputs[0].graph.get_operations() if op in needed] if outputs else []
-
-
-def _is_constant(array, tracer):
-    return all(tracer.formulas.value(node) is not None for node in np.unique(array.nodes))
 
 
 def _follow(op, given, tracer):
@@ -103,8 +98,8 @@ def _like(op, given, tracer):
 
 
 def _cast(op, given, tracer):
-    turned = op.get_attr("DstT") == tf.bool and op.get_attr("SrcT") != tf.bool
-    return tracer.pointwise("boolean", given[0]) if turned else given[0]
+    to, was = (op.get_attr(name) for name in ("DstT", "SrcT"))
+    return tracer.cast(given[0], "f" if was == tf.bool else np.dtype(to.as_numpy_dtype).kind)
 
 
 def _joined(op, given, tracer):
