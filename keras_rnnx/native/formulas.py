@@ -137,9 +137,9 @@ def _simpler_product(f, a, b):
 
 
 def _simpler_quotient(f, a, b):
-    """By a power of two it is a product."""
+    """By a number it is a product, as in XLA."""
     value = f.value(b)
-    return f("multiply", a, f.constant(1 / value)) if value and abs(np.frexp(value)[0]) == 0.5 else None
+    return f("multiply", a, f.constant(1 / value)) if value and 1e-30 < abs(value) < 1e30 else None
 
 
 def _simpler_negative(f, a):

@@ -119,26 +119,31 @@ def traced(cell):
     units = sizes[0]
     if not isinstance(units, int) or any(size != units for size in sizes):
         raise Untraceable(f"has states of the sizes {', '.join(map(str, sizes))}")
-    with backend.now():
-        inputs = cell.inputs(ops.zeros((tracing.ROWS, *cell.step_shape), cell.compute_dtype))
-        vectors = cell.values_of_vectors()
-        weights = reading.weights_of_step(cell)
-    asked = [_asked(cell, weights, *each, units) for each in cell.asked]
+    products = cell.asked
+    inputs, vectors, weights = backend.described(
+        lambda: (
+            list(cell.inputs(ops.zeros((tracing.ROWS, *cell.step_shape), cell.compute_dtype)).values()),
+            cell.values_of_vectors(),
+            reading.weights_of_step(cell),
+        )
+    )
+    asked = [_asked(cell, weights, *each, units) for each in products]
+    vectors = dict(sorted(vectors.items()))  # as JAX has them
     formulas = Formulas()
     tracer = tracing.Tracer(formulas, units)
     row = (tracing.ROWS, units)
-    leaves = [_leaves(tracer, "input", [tuple(a.shape) for a in inputs.values()], [row])]
+    leaves = [_leaves(tracer, "input", [tuple(a.shape) for a in inputs], [row])]
     leaves.append(_leaves(tracer, "state", [row] * len(sizes), [row]))
     leaves.append(_parts(tracer, asked))
     leaves.append(_leaves(tracer, "vector", [tuple(v.shape) for v in vectors.values()], [(units,), (1,), ()]))
-    step = functools.partial(_flat_step, cell, list(inputs), asked, list(vectors))
+    step = functools.partial(_flat_step, cell, len(inputs), asked, list(vectors))
     results = backend.followed(step, sum(leaves, []), tracer)
     nodes = [tracer.node(a) for a in results]
     counts = {"input": len(inputs), "state": len(sizes), "vector": len(vectors)}
     return _program(formulas, counts, tuple(vectors), asked, nodes[: len(asked)], nodes[len(asked) :])
 
 
-def _asked(cell, weights, name, gates, size, units):
+def _asked(cell, weights, name, gates, _, units):
     """The `_Asked` of an entry of `Cell.asked`."""
     key = reading._key(name, gates)
     more = sorted(set(weights[key]) - {"kernel", "bias"})
@@ -166,14 +171,14 @@ def _parts(tracer, asked):
     return [tracer.leaf((tracing.ROWS, n * tracer.units), list(itertools.islice(taken, n))) for n in each]
 
 
-def _flat_step(cell, names, asked, vectors, *arrays):
+def _flat_step(cell, count, asked, vectors, *arrays):
     """The step as a function of arrays alone: the left operands of its products, then the new states."""
     arrays, lefts = list(arrays), []
 
     def take(count):
         return [arrays.pop(0) for _ in range(count)]
 
-    inputs, state = take(len(names)), take(len(cell.state_sizes()))
+    inputs, state = take(count), take(len(cell.state_sizes()))
     products = [take(ask.arrays) for ask in asked]
 
     def multiply(name, left, count):

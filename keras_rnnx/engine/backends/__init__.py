@@ -26,6 +26,7 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `register(library, names)`, `foreign(name, arguments, results, attributes)`: takes the library of native kernels, or
   tells that it does not fit, and calls one. Its results are float32 arrays, whose shapes are given as pairs: axes of
   the first argument, and the sizes that follow. Not on torch.
+- `described(function)`: the results of a function without arguments, or their shapes alone. Not on torch.
 - `followed(function, leaves, tracer)`: the results of a function of float32 arrays, a list, as the traced arrays of
   `native.tracing`, given those of its arguments. Not on torch.
 - `elsewhere(training)`: why what is traced now may run where the native kernels are not, or None. Not on torch.

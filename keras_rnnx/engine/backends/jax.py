@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_rnnx.engine.backends.jax_trace import followed
+from keras_rnnx.engine.backends.jax_trace import described, followed
 from keras_rnnx.native import tracing
 
-__all__ = ["followed"]
+__all__ = ["described", "followed"]
 
 NAME = "jax"
 kernels = None  # for whole sequences

@@ -13,10 +13,10 @@ from keras import tree
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.ops import control_flow_util
 
-from keras_rnnx.engine.backends.tensorflow_trace import followed
+from keras_rnnx.engine.backends.tensorflow_trace import described, followed
 from keras_rnnx.native import stablehlo, tracing
 
-__all__ = ["followed"]
+__all__ = ["described", "followed"]
 
 NAME = "tensorflow"
 kernels = None  # for whole sequences
