@@ -1,25 +1,39 @@
 """The programs of cells, run with NumPy, beside the step and its gradient in the backend."""
 
-import re
-
-import keras
 import numpy as np
 import program_run
 import pytest
-from cases import CASES, array, randomized, tensor, tensors
+from cases import CASES, array, randomized, shared, tensor, tensors
 from catalogue import CATALOGUE
 from keras import ops
 
 import keras_rnnx
 from keras_rnnx.base import reading
 from keras_rnnx.engine.backends import backend
-from keras_rnnx.native.program import Untraceable, traced
+from keras_rnnx.native.program import OPERATIONS, Product, Untraceable, traced
 
 pytestmark = pytest.mark.every_backend
 
 TABLE = {case.name: case for case in [*CASES, *CATALOGUE] if issubclass(case.cell, keras_rnnx.Cell)}
-# For each cell that is no program, why.
-UNTRACEABLE = {}
+# The cells that are no programs, by the reason.
+UNTRACEABLE = {
+    "reads the time between steps": "decay phased-lstm phased-lstm-blind time-lstm time-lstm-inverse gru-d gru-d-mask "
+    "ltc ltc-random ltc-ncp cfc cfc-deep cfc-bare cfc-no-gate cfc-pure cfc-full-wiring cfc-ncp cfc-auto-ncp "
+    "cfc-ncp-pure ode-rnn ode-rnn-midpoint ode-rnn-rk4 ode-rnn-vanilla",
+    "has states of the sizes": "scrn-learned clockwork-rnn clockwork-rnn-two tau-gru tgru lstm-projected tlstm lmu "
+    "lmu-euler lmu-linear",
+    "has a recurrent product of the shape": "jordan deep-transition on-lstm-chunks",
+    "has a recurrent product with diagonal": "ind-rnn ind-rnn-bounded indy-lstm indy-gru indy-gru-after unicornn "
+    "unicornn-slow brc",
+    "has a recurrent product with blocks": "slstm-heads",
+    "uses the operation (Softmax|reduce_max)": "on-lstm",
+}
+WHY = {name: reason for reason, names in UNTRACEABLE.items() for name in names.split()}
+# Activations that are programs.
+ACTIVATIONS = (
+    "relu relu6 leaky_relu elu selu silu softplus softsign log_sigmoid sigmoid hard_sigmoid hard_silu hard_tanh tanh "
+    "exponential linear mish squareplus soft_shrink tanh_shrink"
+).split()
 
 
 class TwoProductsCell(keras_rnnx.Cell):
@@ -59,11 +73,14 @@ class ManyOperationsCell(keras_rnnx.Cell):
         return chosen * cut + ops.zeros_like(h), c_new - held + ops.ones_like(c)
 
 
-@pytest.fixture(scope="module")
-def built():
-    """The layers of the table, by name."""
-    rng = np.random.default_rng(3)
-    return lambda name: TABLE[name].built(rng, dtype="float32")
+ZEROS = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}  # the weights are drawn after all
+
+
+def made(kind, rng, units=4, **options):
+    """A cell of a kind with random weights."""
+    layer = keras_rnnx.RNN(kind(units, dtype="float32", **ZEROS, **options), dtype="float32")
+    layer.build((None, None, 3))
+    return randomized(layer, rng).cell
 
 
 def compare(cell, rng):
@@ -81,7 +98,7 @@ def compare(cell, rng):
 
     def step(args):
         asked.clear()
-        lefts, waiting = {}, list(args["parts"])
+        lefts, states, waiting = {}, [], list(args["parts"])
 
         def multiply(name, left, count):
             product = program.products[len(asked)]
@@ -89,19 +106,21 @@ def compare(cell, rng):
             if product.state is None:
                 lefts[str(len(asked))] = left
             else:
-                assert left is args["states"][product.state]
+                states.append((left, args["states"][product.state]))
             asked.append(name)
             taken, waiting[:] = waiting[: product.parts], waiting[product.parts :]
             each = product.parts // count
             return [ops.concatenate(taken[i * each : (i + 1) * each], axis=-1) for i in range(count)]
 
         new = reading.engine_step(cell, {"inputs": args["inputs"]}, multiply, args["vectors"], *args["states"])
-        return {"lefts": lefts, "new": new}, ()
+        return {"lefts": lefts, "new": new}, states
 
     flat = {"inputs": inputs, "states": states, "parts": parts}
     args = {**{key: tensors(v, "float32") for key, v in flat.items()}, "vectors": {}}
     args["vectors"] = {name: tensor(v, "float32") for name, v in zip(program.vectors, vectors, strict=True)}
-    outputs, _, pull = backend.vjp(step, args)
+    outputs, as_they_stand, pull = backend.vjp(step, args)
+    for left, state in as_they_stand:
+        np.testing.assert_array_equal(array(left), array(state))
     lefts, new, kept = program_run.forward(program, vectors, inputs, states, parts)
     close([*lefts.values(), *new], [*outputs["lefts"].values(), *outputs["new"]], 1e-6)
 
@@ -124,6 +143,93 @@ def close(found, expected, tolerance):
         np.testing.assert_allclose(one / scale, (other / scale).reshape(one.shape), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if name not in UNTRACEABLE])
-def test_programs(name, built, rng):
-    compare(built(name).cell, rng)
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in WHY])
+def test_cells(name, rng):
+    options = {} if name.startswith("esn") else ZEROS  # whose matrix must have an eigenvalue
+    compare(TABLE[name].built(rng, dtype="float32", **options).cell, rng)
+
+
+@pytest.mark.parametrize("name", shared(WHY))
+def test_cells_that_are_no_programs(name, rng):
+    case = TABLE[name]
+    with pytest.raises(Untraceable, match=WHY[name]):
+        traced(case.built(rng, units=case.units or 4, dtype="float32").cell)
+
+
+@pytest.mark.parametrize("kind", [TwoProductsCell, ManyOperationsCell])
+@pytest.mark.parametrize("units", [1, 3])
+def test_cells_of_a_user(kind, units, rng):
+    compare(made(kind, rng, units), rng)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation, rng):
+    compare(made(keras_rnnx.VanillaRNNCell, rng, activation=activation), rng)
+
+
+def test_lstm_keeps_little(rng):
+    """What is kept of an LSTM: four gates, tanh(c), and the old c; one array is the cotangent of x W and of h U."""
+    program = traced(made(keras_rnnx.LSTMCell, rng))
+    assert (len(program.kept), program.before) == (5, (1,))
+    assert program.dinputs == program.dparts
+    assert program.products == (Product("recurrent", 4, 0, -1),)
+    assert program.forward_crossing == ()
+    names = [OPERATIONS[operation] for operation, *_ in program.forward[1].code]
+    assert sorted(names) == ["add"] * 5 + ["multiply"] * 3 + ["sigmoid"] * 3 + ["tanh"] * 2
+
+
+def test_a_tie_has_no_derivative(rng):
+    program = traced(made(keras_rnnx.VanillaRNNCell, rng, activation="relu"))
+    zero = [np.zeros((2, 4), "float32")]
+    _, _, kept = program_run.forward(program, [], zero, zero, zero)
+    dinputs, *_ = program_run.backward(program, [], zero, kept, [np.ones((2, 4), "float32")], {})
+    np.testing.assert_array_equal(dinputs, [zero[0]])
+
+
+def test_traced_while_something_else_is(rng):
+    cell, found = made(TwoProductsCell, rng), []
+
+    def function(x):
+        found.append(traced(cell))
+        return 2 * x
+
+    backend.Region(function)(ops.ones((2,)))
+    assert found == [traced(cell)] * len(found)
+    assert found
+
+
+def straight_through(x):
+    return ops.custom_gradient(lambda a: (ops.round(a), lambda *args, upstream=None: upstream or args[0]))(x)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (lambda x, h: ops.cumsum(h, axis=-1), "uses the operation (Cumsum|cumsum)"),
+        (lambda x, h: h + ops.concatenate([x.a[1:], x.a[:1]]), "mixes rows"),
+        (lambda x, h: ops.concatenate([h[:, 1:], h[:, :1]], axis=-1) + x.a, "mixes units"),
+        (lambda x, h: ops.concatenate([h[:, 1:], h[:, :1]], axis=-1), "moves rows or units"),
+        (lambda x, h: ops.concatenate([h[:, :1], x.a[:, 1:]], axis=-1), "treats its units in different ways"),
+        (lambda x, h: h * np.arange(4, dtype="float32"), "treats its units in different ways"),
+        (lambda x, h: ops.cast(ops.cast(h, "int32"), "float32"), "computes in int32"),
+        (lambda x, h: h * (1 + ops.abs(x.a)) ** 0.3, "uses a power with the exponent 0.3"),
+        (lambda x, h: (1 + ops.abs(h)) ** x.a, "uses a power with the exponent that it computes"),
+        (lambda x, h: straight_through(h), "has a gradient of its own"),
+    ],
+)
+def test_steps_that_are_no_programs(step, reason, rng):
+    kind = type("StepCell", (keras_rnnx.Cell,), {"GATES": "a", "step": lambda self, x, u, h: step(x, h + u.a(h))})
+    with pytest.raises(Untraceable, match=reason):
+        traced(made(kind, rng))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"normalization": "layer"}, r"reads an array of shape \(12,\)"),
+        ({"recurrent_structure": "low_rank", "recurrent_rank": 2}, "has a recurrent product with left and right"),
+    ],
+)
+def test_options_that_are_no_programs(options, reason, rng):
+    with pytest.raises(Untraceable, match=reason):
+        traced(made(keras_rnnx.GRUCell, rng, **options))

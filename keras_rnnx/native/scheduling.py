@@ -39,18 +39,17 @@ def kept(formulas, wanted, live):
         if name in ("input", "part") or (name in EXPENSIVE and node in live and node in depends):
             sources.add(node)
     inside = [node for node in formulas.reached(wanted, sources) if node in depends]
+    endless = len(inside) + 1
     ahead = collections.defaultdict(lambda: collections.defaultdict(int))  # the edges, and what they still let through
     for node in inside:
-        is_free = formulas.nodes[node][0] == "state"
-        ahead["in", node]["out", node] = 1 if node in live or node in sources else len(inside)
+        ahead["in", node]["out", node] = 1 if node in live or node in sources else endless
         if node in sources:
-            ahead["source"]["in", node] = len(inside)
-        elif not is_free:
-            for a in formulas.operands(node):
-                if a in depends:
-                    ahead["out", a]["in", node] = len(inside)
+            ahead["source"]["in", node] = endless
+        else:
+            for a in depends.intersection(formulas.operands(node)):
+                ahead["out", a]["in", node] = endless
         if node in wanted:
-            ahead["out", node]["end"] = len(inside)
+            ahead["out", node]["end"] = endless
     while path := _path(ahead, "source", "end"):
         for a, b in zip(path, path[1:], strict=False):
             ahead[a][b] -= 1

@@ -7,7 +7,7 @@ from keras_rnnx.native import tracing
 from keras_rnnx.native.formulas import OPERATIONS, Untraceable
 
 _POINTWISE = {
-    **{name.title(): name for name in OPERATIONS if name not in ("negative", "absolute", "select", "less_equal")},
+    **{name.capitalize(): name for name in OPERATIONS},
     **{"Neg": "negative", "Abs": "absolute", "AddV2": "add", "Sub": "subtract", "Mul": "multiply", "RealDiv": "divide"},
     **{"LessEqual": "less_equal", "SelectV2": "select", "Greater": "greater", "GreaterEqual": "greater_equal"},
     **{"NotEqual": "not_equal", "LogicalAnd": "and", "LogicalOr": "or", "LogicalNot": "not", "Pow": "power"},
@@ -16,6 +16,7 @@ _POINTWISE = {
     **{"Relu6": "relu6", "Elu": "elu", "Selu": "selu", "Softsign": "softsign", "StopGradient": "stop"},
     **{"Identity": "identity", "BiasAdd": "add"},
 }
+del _POINTWISE["Select"]  # whose condition may be of another shape
 
 
 def described(function):
