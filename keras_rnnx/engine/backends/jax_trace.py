@@ -127,6 +127,16 @@ def _split(params, given, tracer):
     return [tracer.moved(lambda a, i=i: np.split(a, places, axis)[i], given[0]) for i in range(len(params["sizes"]))]
 
 
+def _unpacked(params, given, tracer):
+    axis = params["axis"]
+    return [tracer.moved(lambda a, i=i: np.take(a, i, axis), given[0]) for i in range(given[0].shape[axis])]
+
+
+def _moving(function, key):
+    """Moves the entries by a function of NumPy's that takes what a parameter says."""
+    return lambda params, given, tracer: tracer.moved(lambda a: function(a, params[key]), given[0])
+
+
 _FURTHER = {
     "select_n": _chosen,
     "clamp": _clamped,
@@ -135,12 +145,13 @@ _FURTHER = {
     "convert_element_type": lambda params, given, tracer: tracer.cast(given[0], np.dtype(params["new_dtype"]).kind),
     "broadcast_in_dim": _spread,
     "concatenate": _joined,
+    "stack": lambda params, given, tracer: tracer.moved(lambda *parts: np.stack(parts, params["axis"]), *given),
+    "unstack": _unpacked,
     "slice": _sliced,
     "split": _split,
-    "reshape": lambda params, given, tracer: tracer.moved(lambda a: np.reshape(a, params["new_sizes"]), given[0]),
-    "squeeze": lambda params, given, tracer: tracer.moved(lambda a: np.squeeze(a, params["dimensions"]), given[0]),
-    "expand_dims": lambda params, given, tracer: tracer.moved(
-        lambda a: np.expand_dims(a, params["dimensions"]), given[0]
-    ),
-    "transpose": lambda params, given, tracer: tracer.moved(lambda a: np.transpose(a, params["permutation"]), given[0]),
+    "reshape": _moving(np.reshape, "new_sizes"),
+    "squeeze": _moving(np.squeeze, "dimensions"),
+    "expand_dims": _moving(np.expand_dims, "dimensions"),
+    "transpose": _moving(np.transpose, "permutation"),
+    "tile": _moving(np.tile, "reps"),
 }
