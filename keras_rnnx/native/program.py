@@ -17,7 +17,6 @@ import itertools
 
 from keras import ops
 
-from keras_rnnx.base import reading
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.native import scheduling, tracing
 from keras_rnnx.native.formulas import OPERATIONS, Formulas, Untraceable
@@ -93,9 +92,8 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """A recurrent product that a step asks for: its key, the arrays it is handed out as, and their H-wide parts."""
+    """A recurrent product that a step asks for: the arrays that it is handed out as, and their H-wide parts."""
 
-    name: str
     arrays: int
     parts: int
 
@@ -119,15 +117,15 @@ def traced(cell):
     units = sizes[0]
     if not isinstance(units, int) or any(size != units for size in sizes):
         raise Untraceable(f"has states of the sizes {', '.join(map(str, sizes))}")
-    products = cell.asked
+    products = cell.asked  # tries the step, where that has not been done
     inputs, vectors, weights = backend.described(
         lambda: (
             list(cell.inputs(ops.zeros((tracing.ROWS, *cell.step_shape), cell.compute_dtype)).values()),
             cell.values_of_vectors(),
-            reading.weights_of_step(cell),
+            cell.weights_of_products(),
         )
     )
-    asked = [_asked(cell, weights, *each, units) for each in products]
+    asked = [_asked(cell, weights[name], name, gates) for name, gates, _ in products]
     vectors = dict(sorted(vectors.items()))  # as JAX has them
     formulas = Formulas()
     tracer = tracing.Tracer(formulas, units)
@@ -136,24 +134,25 @@ def traced(cell):
     leaves.append(_leaves(tracer, "state", [row] * len(sizes), [row]))
     leaves.append(_parts(tracer, asked))
     leaves.append(_leaves(tracer, "vector", [tuple(v.shape) for v in vectors.values()], [(units,), (1,), ()]))
-    step = functools.partial(_flat_step, cell, len(inputs), asked, list(vectors))
+    names = []
+    step = functools.partial(_flat_step, cell, len(inputs), asked, list(vectors), names)
     results = backend.followed(step, sum(leaves, []), tracer)
     nodes = [tracer.node(a) for a in results]
     counts = {"input": len(inputs), "state": len(sizes), "vector": len(vectors)}
-    return _program(formulas, counts, tuple(vectors), asked, nodes[: len(asked)], nodes[len(asked) :])
+    return _program(formulas, counts, tuple(vectors), asked, names, nodes[: len(asked)], nodes[len(asked) :])
 
 
-def _asked(cell, weights, name, gates, _, units):
-    """The `_Asked` of an entry of `Cell.asked`."""
-    key = reading._key(name, gates)
-    more = sorted(set(weights[key]) - {"kernel", "bias"})
+def _asked(cell, weights, name, gates):
+    """The `_Asked` of the product of some gates, or of all."""
+    more, units = sorted(set(weights) - {"kernel", "bias"}), cell.state_sizes()[0]
     if more:
         raise Untraceable(f"has a recurrent product with {' and '.join(more)}")
-    left, width = weights[key]["kernel"].shape
+    left, width = weights["kernel"].shape
     arrays = len(gates or cell.gates_of_products()[name]) or 1
+    width = width // len(cell.recurrent_gates) * len(gates) if gates else width
     if left != units or width % (arrays * units):
         raise Untraceable(f"has a recurrent product of the shape ({left}, {width}) beside {units} units")
-    return _Asked(key, arrays, width // units)
+    return _Asked(arrays, width // units)
 
 
 def _leaves(tracer, kind, shapes, allowed):
@@ -171,8 +170,11 @@ def _parts(tracer, asked):
     return [tracer.leaf((tracing.ROWS, n * tracer.units), list(itertools.islice(taken, n))) for n in each]
 
 
-def _flat_step(cell, count, asked, vectors, *arrays):
-    """The step as a function of arrays alone: the left operands of its products, then the new states."""
+def _flat_step(cell, count, asked, vectors, names, *arrays):
+    """The step as a function of arrays alone: the left operands of its products, then the new states.
+
+    Lists in `names` the keys of the products.
+    """
     arrays, lefts = list(arrays), []
 
     def take(count):
@@ -181,14 +183,12 @@ def _flat_step(cell, count, asked, vectors, *arrays):
     inputs, state = take(count), take(len(cell.state_sizes()))
     products = [take(ask.arrays) for ask in asked]
 
-    def multiply(name, left, count):
-        expected = asked[len(lefts)] if len(lefts) < len(asked) else None
-        if expected is None or (name, count) != (expected.name, expected.arrays):
-            raise Untraceable("asks for other products than before")
+    def multiply(name, left, _):
+        names.append(name)
         lefts.append(left)
         return products[len(lefts) - 1]
 
-    new = reading.engine_step(cell, {"inputs": inputs}, multiply, dict(zip(vectors, arrays, strict=True)), *state)
+    new = cell.engine.step({"inputs": inputs}, multiply, dict(zip(vectors, arrays, strict=True)), *state)
     return [*lefts, *new]
 
 
@@ -215,7 +215,7 @@ def _cotangents(formulas, asked, lefts, new):
     return found
 
 
-def _program(formulas, counts, vectors, asked, lefts, new):
+def _program(formulas, counts, vectors, asked, names, lefts, new):
     """The program of a step whose left operands and new states are these nodes."""
     found = _cotangents(formulas, asked, lefts, new)
     counts = {**counts, "part": sum(ask.parts for ask in asked), "dnew": len(new), "dleft": len(asked)}
@@ -234,8 +234,8 @@ def _program(formulas, counts, vectors, asked, lefts, new):
     )
     last = forward.due[-1]
     products = [
-        Product(ask.name, ask.parts, state, slots[0] if slots else -1)
-        for ask, state, slots in zip(asked, state_of, forward.due, strict=False)
+        Product(name, ask.parts, state, slots[0] if slots else -1)
+        for name, ask, state, slots in zip(names, asked, state_of, forward.due[:-1], strict=True)
     ]
     backward, slots = _way_back(formulas, leaves, keep, asked, cotangents)
     return Program(
