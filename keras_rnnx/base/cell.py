@@ -11,6 +11,8 @@ from keras_rnnx.base.projecting import ProjectingCell
 from keras_rnnx.engine import paths
 from keras_rnnx.engine.gates import activated, joined, normalize, reordered, split
 from keras_rnnx.engine.sequential import Engine
+from keras_rnnx.native.library import native
+from keras_rnnx.native.program import Untraceable, traced
 
 NORMALIZATIONS = (None, "layer", "rms")
 
@@ -111,6 +113,7 @@ class Cell(ProjectingCell):
         self._product_gates = {}  # name -> names of gates
         self._vectors = {}  # name -> weight
         self._tried = None  # `read_by_step`
+        self._program = None  # `program`
         step = functools.partial(reading.engine_step, self)
         self.engine = Engine(step, functools.partial(reading.engine_inputs, self))
 
@@ -329,10 +332,30 @@ class Cell(ProjectingCell):
         other = any(name in vars(cls) for cls in classes[:owner] for name in EQUATIONS)
         return None if other else self.fused()
 
+    @property
+    def program(self):
+        """The step as a `native.program.Program`, or a string: what it does that makes it none."""
+        if self._program is None:
+            try:
+                self._program = traced(self)
+            except Untraceable as reason:
+                self._program = str(reason)
+        return self._program
+
+    def equations(self):
+        """The `Equations` that the kernels at hand may compute, or None; and why the step is no program, or None."""
+        usual = self.whole_sequence()
+        if paths.kernels() is not native or (usual is not None and not usual.beyond(native.KERNELS)):
+            return usual, None
+        if isinstance(self.program, str):
+            return usual, self.program
+        return paths.Equations(type(self).__name__, (), program=self.program), None
+
     def path(self, how, steps=None):
         """The `Path` that `read` takes for a `Reading`."""
         del steps
-        return paths.choose(self.whole_sequence(), reading.obstacles(self, how), how.unroll)
+        equations, lack = self.equations()
+        return paths.choose(equations, reading.obstacles(self, how, equations), how.unroll, lack)
 
     def read(self, x, state, how):
         """Reads a sequence x (T, B, D) from a list of states; returns a `Result`. See `Reading`."""

@@ -236,7 +236,7 @@ def walk_of(cell, how, path, lanes=False):
         late=cell.is_late(how),
         emit={"last": (), "outputs": (0,), "states": every}[how.emit],
         compiled=path.compiled,
-        kernel=None if path.kernels is None or lanes else path.kernels.kernel(cell.whole_sequence()),
+        kernel=None if path.kernels is None or lanes else path.kernels.kernel(cell.equations()[0]),
         zoneout=cell.rates if any(cell.rates) else (),
         lanes=lanes,
     )
@@ -274,9 +274,9 @@ def draw(cell, data, steps, batch):
         ]
 
 
-def obstacles(cell, how):
+def obstacles(cell, how, equations):
     """What the kernels for whole sequences do not do, among what is asked for: a list of names."""
-    equations, kernels = cell.whole_sequence(), paths.kernels()
+    kernels = paths.kernels()
     if equations is None or kernels is None:
         return []
     around = {

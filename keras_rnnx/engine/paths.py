@@ -43,14 +43,16 @@ class Equations:
     """A cell's equations, as far as a kernel for whole sequences may compute them.
 
     Attributes:
-        kind: `"lstm"`, `"gru"` or `"rnn"`.
+        kind: `"lstm"`, `"gru"` or `"rnn"`; with a program the name of the cell.
         activations: Keras' functions: of the gates, if any, of the candidate, and of an LSTM's c in the output.
         more: what the cell has beyond the usual equations of the kind: a dict of arguments and their values.
+        program: the step as a `native.program.Program`, or None.
     """
 
     kind: str
     activations: tuple
     more: dict = dataclasses.field(default_factory=dict)
+    program: object = None
 
     def beyond(self, kernels):
         """What they have beyond those of kernels, which are by kind and activations: a list of strings."""
@@ -98,13 +100,14 @@ class Path:
         return self.name.startswith("xla") or self.name == "native"
 
 
-def choose(equations, obstacles, unroll):
+def choose(equations, obstacles, unroll, lack=None):
     """The path of one recurrent layer.
 
     Args:
         equations: those of the cell, or None where no kernel can compute them.
         obstacles: what in the layer's configuration or call rules a kernel out: a list of strings.
         unroll: whether the loop is to be written out.
+        lack: what the step does that makes it no program for the native kernels, where they have looked.
     """
     if unroll:
         return Path("unrolled", "unroll=True writes the loop out; a compiled loop is faster to build and to run")
@@ -114,8 +117,10 @@ def choose(equations, obstacles, unroll):
     if own is not None:
         if equations is not None and not obstacles:
             why = f"{own.OWNER}'s own {equations.kind} kernel computes this configuration"
+            if equations.program is not None:
+                why = f"{own.OWNER}'s kernel interprets the step of {equations.kind}"
             return Path(own.NAME, why, kernels=own)
-        why = f"{own.OWNER} has no fused kernel for this cell"
+        why = f"{own.OWNER} has no fused kernel for this cell" + (f": its step {lack}" if lack else "")
         if equations is not None:
             why = f"{own.OWNER}'s fused kernel does not have {', '.join(obstacles)}"
     if backend.NAME == "torch":

@@ -9,7 +9,7 @@ def module(name, arguments, results, attributes):
         arguments: for each argument its shape, None for unknown sizes, and its dtype, as MLIR names it.
         results: for each result, an array of float32, the axes of the first argument that its shape begins with, and
             the sizes that follow.
-        attributes: integers and arrays of floats by name.
+        attributes: integers and arrays of integers or of floats by name.
     """
     shape = arguments[0][0]
     known = all(n is not None for sizes, _ in arguments for n in sizes)
@@ -55,4 +55,5 @@ def _tensor(shape, dtype):
 def _attribute(value):
     if isinstance(value, int):
         return f"{value} : i64"
-    return f"array<f32{': ' if len(value) else ''}{', '.join(f'{float(v)!r}' for v in value)}>"
+    kind, values = ("i64", map(str, value)) if value.dtype.kind == "i" else ("f32", (f"{float(v)!r}" for v in value))
+    return f"array<{kind}{': ' if len(value) else ''}{', '.join(values)}>"

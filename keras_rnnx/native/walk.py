@@ -1,11 +1,12 @@
 """The engine's walk by a native kernel: the same arguments and results as the compiled loop of `engine.sequential`."""
 
 import numpy as np
+from keras import ops
 
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.segment import Asked, kind_of
 
-# The bits of `flags`, as in src/ffi.cpp.
+# The bits of `flags`, as in src/around.h.
 BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS = (1 << i for i in range(10))
 
 TINY = float(np.finfo("float32").tiny)
@@ -15,17 +16,17 @@ def forward(engine, walk, flow, data, save=True):
     """The outputs, and with `save` what `backward` takes."""
     kernel, (x,) = walk.kernel, flow["x"]["joined"]
     around, flags = _around(kernel, walk, flow, data)
-    reset_state = flow["reset_state"] if flags & RESET else []
-    keeps = len(_before(kernel, flags)) if save else 0
+    states, lefts = kernel.stored(_drops(flags))
     units = flow["state"][0].shape[-1]
     steps, state = ((0, 1), (units,)), ((1,), (units,))
     results = [steps] * len(walk.emit) + [state] * kernel.states
-    results += [steps] * (1 + keeps) + [((0, 1), (kernel.kept * units,))] if save else []
-    flags |= SAVE if save else 0
-    made = _called("rnnx_forward", kernel, walk, [x, *flow["state"], *around, *reset_state], results, flags)
+    results += [steps] * (len(states) + len(lefts)) + [((0, 1), (kernel.kept * units,))] if save else []
+    given = [x, *flow["state"], *around, *flow["reset_state"]]
+    made = _called(kernel, False, walk, flow, given, results, flags | (SAVE if save else 0))
     emit, final, saved = _cut(made, len(walk.emit), kernel.states)
-    left, before, kept = _cut(saved, bool(save), keeps)
-    return {"emit": emit, "final": final}, {"before": left, "needed": before, "kept": kept} if save else {}
+    before, left, kept = _cut(saved, len(states) * save, len(lefts) * save)
+    saved = {"before": dict(zip(states, before, strict=True)), "left": left, "kept": kept} if save else {}
+    return {"emit": emit, "final": final}, saved
 
 
 def backward(engine, walk, args, saved, cotangents):
@@ -34,58 +35,78 @@ def backward(engine, walk, args, saved, cotangents):
     kernel = walk.kernel
     around, flags = _around(kernel, walk, flow, data)
     units = flow["state"][0].shape[-1]
-    state, more = ((1,), (units,)), 0 if kernel.same else 1
-    results = [((0, 1), (count * units,)) for count in (kernel.inputs, kernel.parts)[: 1 + more]]
+    state = ((1,), (units,))
+    counts = [kernel.inputs, *(() if kernel.same else [product.parts for product in kernel.products])]
+    results = [((0, 1), (count * units,)) for count in counts]
     results += [state] * kernel.states + [((), (units,))] * len(kernel.vectors)
     results += [((), (kernel.inputs * units,))] * len(flow["inputs"]) + [state] * len(flow["reset_state"])
-    given = [*saved["before"], *around, *saved["needed"], *saved["kept"], *cotangents["emit"], *cotangents["final"]]
-    made = _called("rnnx_backward", kernel, walk, given, results, flags)
+    before = [saved["before"][i] for i in kernel.before]
+    given = [*saved["kept"], *around, *before, *cotangents["emit"], *cotangents["final"]]
+    made = _called(kernel, True, walk, flow, given, results, flags)
     dx, du, dstate, dvectors, dbias, dreset = _cut(
-        made, 1, more, kernel.states, len(kernel.vectors), len(flow["inputs"])
+        made, 1, len(counts) - 1, kernel.states, len(kernel.vectors), len(flow["inputs"])
     )
-    (name,) = flow["weights"]
-    engine.asked[kind_of(walk, data)] = [Asked(name, 0, (None if more else 0,))]
+    _, lefts = kernel.stored(_drops(flags))
+    engine.asked[kind_of(walk, data)] = [
+        Asked(name, None if j in lefts else product.state, (0 if kernel.same else None,))
+        for j, (name, product) in enumerate(zip(_names(kernel, flow), kernel.products, strict=True))
+    ]
     return {
         "x": {"joined": dx},
         "state": dstate,
-        "vectors": dict(zip(kernel.vectors, dvectors, strict=True)),
+        "vectors": {name: _summed(d, flow["vectors"][name]) for name, d in zip(kernel.vectors, dvectors, strict=True)},
         "reset_state": dreset,
         "probe": [],
         "inputs": dbias,
-        "rows": {"lefts": [], "products": du},
+        "rows": {"lefts": saved["left"], "products": du},
     }
 
 
-def _before(kernel, flags):
-    """The old states that are kept beside the left operand, which without dropout is the first of them."""
-    return [i for i in kernel.before if i or flags & (KEEP | KEEP_EACH_STEP)]
+def _drops(flags):
+    """Whether factors come between the states and the products."""
+    return bool(flags & (KEEP | KEEP_EACH_STEP))
+
+
+def _names(kernel, flow):
+    """The key of each product among the weights."""
+    return [next(iter(flow["weights"])) if p.name is None else p.name for p in kernel.products]
+
+
+def _summed(d, vector):
+    """The cotangent of a vector (H,), or of one number that every unit has read."""
+    return d if tuple(vector.shape) == tuple(d.shape) else ops.reshape(ops.sum(d), vector.shape)
 
 
 def _around(kernel, walk, flow, data):
     """The arguments that both ways take, and the flags that say which there are."""
-    slots, (weights,) = data["slots"], flow["weights"].values()
+    slots, units = data["slots"], flow["state"][0].shape[-1]
+    weights = [flow["weights"][name] for name in _names(kernel, flow)]
     found = {
-        BIAS: weights.get("bias"),
         MASK: slots.get("mask"),
         RESET: slots.get("reset"),
-        KEEP: data["fixed"].get("keep", [None])[0],
-        KEEP_EACH_STEP: slots.get("keep", [None])[0],
+        KEEP: data["fixed"].get("keep"),
+        KEEP_EACH_STEP: slots.get("keep"),
         LENGTH: data.get("length"),
         INPUT_BIAS: flow["inputs"][0] if flow["inputs"] else None,
     }
     draws = slots.get("zoneout", [])
     flags = sum(flag for flag, a in found.items() if a is not None)
     flags |= (DRAWS if draws else 0) | (REVERSE if walk.reverse else 0)
-    vectors = [flow["vectors"][name] for name in kernel.vectors]
-    rest = [found[MASK], found[RESET], found[KEEP], found[KEEP_EACH_STEP], *draws, found[LENGTH]]
-    return [a for a in [weights["kernel"], found[BIAS], found[INPUT_BIAS], *vectors, *rest] if a is not None], flags
+    flags |= BIAS if weights and "bias" in weights[0] else 0
+    matrices = [w[key] for w in weights for key in ("kernel", "bias") if key in w]
+    vectors = [ops.broadcast_to(flow["vectors"][name], (units,)) for name in kernel.vectors]
+    keep = found[KEEP] or found[KEEP_EACH_STEP] or []
+    rest = [found[MASK], found[RESET], *keep, *draws, found[LENGTH]]
+    return [a for a in [*matrices, found[INPUT_BIAS], *vectors, *rest] if a is not None], flags
 
 
-def _called(name, kernel, walk, arguments, results, flags):
+def _called(kernel, back, walk, flow, arguments, results, flags):
     rates = np.zeros(kernel.states, "float32")
     rates[: len(walk.zoneout)] = [max(p, TINY) if p else p for p in walk.zoneout]  # a state has draws where it is not 0
-    attributes = {"cell": kernel.number, "flags": flags, "emit": sum(1 << i for i in walk.emit), "rates": rates}
-    return backend.foreign(name, arguments, results, attributes)
+    biased = ["bias" in flow["weights"][name] for name in _names(kernel, flow)]
+    attributes = kernel.attributes(back, flow["state"][0].shape[-1], biased, _drops(flags))
+    attributes.update(flags=flags, emit=sum(1 << i for i in walk.emit), rates=rates)
+    return backend.foreign(kernel.handlers[back], arguments, results, attributes)
 
 
 def _cut(arrays, *counts):

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-constexpr int MOST = 8;  // arrays of one kind
+constexpr int MOST = 16;  // arrays of one kind
 
 struct Sizes {
   int64_t T, B, H;
@@ -12,29 +12,59 @@ struct Sizes {
   bool reverse;
 };
 
-// What both ways read. An array that is not there is null.
-struct Around {
-  const float* kernel;         // (H, R H)
-  const float* bias;           // (R H), of the product
+// What both ways read. An array that is not there is null; one for each product or state has so many places.
+struct Around : Sizes {
+  const float* kernel[MOST];   // (H, n H), of n parts
+  const float* bias[MOST];     // (n H), of the product
+  const float* keep[MOST];     // factors of the left operand, (B, H), or (T, B, H) with keep_each_step
   const float* input_bias;     // (X H), added to x
   const float* vectors[MOST];  // (H)
   const uint8_t* mask;         // 0: the states stay
   const uint8_t* reset;        // 1: the states become reset_state first
-  const float* keep;           // factors of the left operand, (B, H), or (T, B, H) with keep_each_step
   bool keep_each_step;
   const uint8_t* draws[MOST];  // of a state, (T, B, H); 1: the unit keeps its value
   float rates[MOST];           // of a state; where there are no draws, the share of the old value
 };
 
-struct Forward : Sizes, Around {
+struct Forward : Around {
   const float *x, *state[MOST], *reset_state[MOST];  // x: (T, B, X H)
   float *emit[MOST], *final[MOST];                   // emit: null where it is not wanted
-  float *left, *before[MOST], *kept;                 // null where nothing is kept; kept: (T, B, K H)
+  float *left, *before[MOST], *kept;                 // null where they are not stored; kept: (T, B, K H)
 };
 
-struct Backward : Sizes, Around {
-  const float *left, *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
+struct Backward : Around {
+  const float *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
   float *dx, *du;  // (T, B, X H) and (T, B, R H); du: null where it is the same as dx
+  float *dinput_bias, *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
+};
+
+// A step as a program: see keras_rnnx/native/program.py, whose slots these are.
+struct Code {
+  struct Product {
+    int64_t parts, state, left;  // state: -1 where the left operand is in the slot `left`
+  };
+  struct Stage {
+    int64_t loads, instructions;   // how many
+    const int64_t *load, *code;    // slots of arrays of steps that it reads; five numbers for each instruction
+  };
+  int64_t inputs, states, vectors, products, parts, kept;  // how many
+  int64_t constants, temporaries, crossing;
+  const float* constant;
+  const int64_t* cross;  // for each temporary its place among those that cross from stage to stage, or -1
+  Product product[MOST];
+  Stage stage[MOST + 1];
+  // Forwards: the slots of the new states and of what is kept. Back: those of the cotangents, -1 for zero.
+  const int64_t *new_state, *keep, *dinput, *dpart, *dstate, *dvector;
+};
+
+struct ProgramForward : Around {
+  const float *x, *state[MOST], *reset_state[MOST];
+  float *emit[MOST], *final[MOST], *before[MOST], *left[MOST], *kept;  // before, of a state, and left, of a product: or null
+};
+
+struct ProgramBackward : Around {
+  const float *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
+  float *dx, *du[MOST];  // du, of a product: (T, B, parts H); null where it is the same as dx
   float *dinput_bias, *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
 };
 
@@ -82,6 +112,8 @@ struct Kernels {
   const char* instructions;
   Cell cells[CELLS];
   Scans scans[2];
+  void (*program_forward)(const ProgramForward&, const Code&, const Host&);
+  void (*program_backward)(const ProgramBackward&, const Code&, const Host&);
 };
 namespace avx512 { extern const Kernels kernels; }
 namespace avx2 { extern const Kernels kernels; }

@@ -78,4 +78,60 @@ INLINE Vec hyperbolic_tangent(Vec x) {
   return choose(a < 0.625f, small, large);
 }
 
+// e^x of all sizes: infinity and zero where it is.
+INLINE Vec power_of_e(Vec x) {
+  Vec root = exponential(0.5f * x);
+  return root * root;
+}
+
+// log x within 2 ulp: x = 2^e m with m near 1, and a polynomial of m - 1.
+INLINE Vec logarithm(Vec x) {
+  const float infinity = __builtin_inff();
+  Int bits = (Int)x, e = (bits >> 23) - 126;
+  Vec m = (Vec)((bits & 0x007fffff) | 0x3f000000);
+  Int small = m < 0.707106781f;
+  e += small;
+  m = choose(small, m + m, m) - 1.f;
+  Vec z = m * m, p = splat(7.0376836292e-2f), f = __builtin_convertvector(e, Vec);
+  p = p * m - 1.1514610310e-1f;
+  p = p * m + 1.1676998740e-1f;
+  p = p * m - 1.2420140846e-1f;
+  p = p * m + 1.4249322787e-1f;
+  p = p * m - 1.6668057665e-1f;
+  p = p * m + 2.0000714765e-1f;
+  p = p * m - 2.4999993993e-1f;
+  p = p * m + 3.3333331174e-1f;
+  Vec y = m * z * p - f * 2.12194440e-4f - 0.5f * z;
+  y = m + y + f * 0.693359375f;
+  y = choose(x == 0.f, splat(-infinity), choose(x < 0.f, splat(__builtin_nanf("")), y));
+  return choose((x == infinity) | (x != x), x, y);
+}
+
+INLINE Vec logarithm_of_one_plus(Vec x) {
+  Vec u = 1.f + x, d = u - 1.f;
+  Vec y = logarithm(u) * (x / d);  // undoes the rounding of 1 + x
+  return choose(d == 0.f, x, choose(u == __builtin_inff(), u, y));
+}
+
+INLINE Vec nearest(Vec x) {
+  const float shift = 8388608.f;  // 2^23: from there on every number is an integer
+  Vec a = magnitude(x), r = (a + shift) - shift;
+  r = (Vec)((Int)r | ((Int)x & (int32_t)0x80000000));
+  return choose(a < shift, r, x);
+}
+
+INLINE Vec downwards(Vec x) {
+  Vec r = nearest(x);
+  return choose(r > x, r - 1.f, r);
+}
+
+template <class F>
+INLINE Vec one_by_one(Vec x, const F& f) {
+  float each[WIDTH];
+  std::memcpy(each, &x, sizeof x);
+  for (int i = 0; i < WIDTH; i++) each[i] = f(each[i]);
+  std::memcpy(&x, each, sizeof x);
+  return x;
+}
+
 }  // namespace INSTRUCTIONS

@@ -1,0 +1,47 @@
+// What the calls of all cells take: sizes, flags, and the arguments around a step.
+#pragma once
+
+#include "host.h"
+
+enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256,
+            INPUT_BIAS = 512 };
+
+// T, B and H, from the first argument, an array of steps in which so many stand side by side.
+inline bool sizes_of(const ffi::RemainingArgs& given, int64_t beside, int64_t flags, Sizes* sizes) {
+  auto buffer = given.get<ffi::AnyBuffer>(0);
+  if (buffer.has_error() || buffer.value().dimensions().size() != 3) return false;
+  const auto dimensions = buffer.value().dimensions();
+  sizes->T = sizes->steps = dimensions[0], sizes->B = dimensions[1], sizes->H = dimensions[2] / beside;
+  sizes->reverse = flags & REVERSE;
+  return true;
+}
+
+// How many arrays of a kind a call has.
+struct Counts {
+  int64_t inputs = 0, states = 0, vectors = 0, products = 0;
+  int64_t parts[MOST] = {};
+  bool bias[MOST] = {};
+};
+
+inline void take_around(const Counts& count, int64_t flags, ffi::Span<const float> rates, Args& args, Around* a) {
+  const Around& n = *a;
+  for (int64_t j = 0; j < count.products; j++) {
+    a->kernel[j] = args.numbers("kernel", {n.H, count.parts[j] * n.H});
+    if (count.bias[j]) a->bias[j] = args.numbers("bias", {count.parts[j] * n.H});
+  }
+  if (flags & INPUT_BIAS) a->input_bias = args.numbers("input bias", {count.inputs * n.H});
+  for (int64_t i = 0; i < count.vectors; i++) a->vectors[i] = args.numbers("vector", {n.H});
+  if (flags & MASK) a->mask = args.flags("mask", {n.T, n.B});
+  if (flags & RESET) a->reset = args.flags("reset", {n.T, n.B});
+  a->keep_each_step = flags & KEEP_EACH_STEP;
+  for (int64_t j = 0; j < count.products && flags & (KEEP | KEEP_EACH_STEP); j++)
+    a->keep[j] = args.numbers("keep", a->keep_each_step ? Shape{n.T, n.B, n.H} : Shape{n.B, n.H});
+  for (int64_t i = 0; i < count.states; i++) {
+    a->rates[i] = static_cast<size_t>(i) < rates.size() ? rates.begin()[i] : 0.f;
+    if (flags & DRAWS && a->rates[i]) a->draws[i] = args.flags("zoneout", {n.T, n.B, n.H});
+  }
+  if (flags & LENGTH) {
+    const int32_t* length = args.take<int32_t>("length", {}, ffi::S32);
+    if (length) a->steps = std::clamp<int64_t>(*length, 0, n.T);
+  }
+}

@@ -1,0 +1,437 @@
+// Any step, walked forwards and back: an interpreter runs its program on vectors of units, and between two stages of the
+// code the rows meet the next kernel. What happens around a step is that of sequence.h.
+#pragma once
+
+#include "walk.h"
+
+namespace INSTRUCTIONS {
+
+constexpr int64_t CHUNK = 128;    // units that the interpreter takes at once: its slots stay in the nearest cache
+constexpr int64_t FIELDS = 5;     // of an instruction
+
+// The operations, numbered as in keras_rnnx/native/formulas.py.
+INLINE Vec sign_of(Vec x) { return choose(x > 0.f, splat(1.f), choose(x < 0.f, splat(-1.f), x)); }
+INLINE Vec truth(Int which) { return choose(which, splat(1.f), Vec{}); }
+INLINE Vec greater(Vec x, Vec y) { return choose(y != y, y, most(x, y)); }
+INLINE Vec lesser(Vec x, Vec y) { return choose(y != y, y, least(x, y)); }
+
+inline void interpret(const int64_t* code, int64_t instructions, float* const* slots, int64_t n) {
+  for (; instructions; instructions--, code += FIELDS) {
+    float* to = slots[code[1]];
+    const float* a = slots[code[2]];
+    const float* b = code[3] < 0 ? a : slots[code[3]];
+    const float* c = code[4] < 0 ? a : slots[code[4]];
+#define UNARY(number, value)                        \
+  case number:                                      \
+    for (int64_t i = 0; i < n; i += WIDTH) {        \
+      const Vec x = load(a + i);                    \
+      store(to + i, value);                         \
+    }                                               \
+    break;
+#define BINARY(number, value)                                 \
+  case number:                                                \
+    for (int64_t i = 0; i < n; i += WIDTH) {                  \
+      const Vec x = load(a + i), y = load(b + i);             \
+      store(to + i, value);                                   \
+    }                                                         \
+    break;
+    switch (code[0]) {
+      UNARY(0, -x)
+      UNARY(1, magnitude(x))
+      UNARY(2, sign_of(x))
+      UNARY(3, power_of_e(x))
+      UNARY(4, logarithm(x))
+      UNARY(5, logarithm_of_one_plus(x))
+      UNARY(6, hyperbolic_tangent(x))
+      UNARY(7, sigmoid(x))
+      UNARY(8, one_by_one(x, [](float v) { return __builtin_sqrtf(v); }))
+      UNARY(9, downwards(x))
+      UNARY(10, nearest(x))
+      UNARY(11, one_by_one(x, [](float v) { return __builtin_sinf(v); }))
+      UNARY(12, one_by_one(x, [](float v) { return __builtin_cosf(v); }))
+      BINARY(13, x + y)
+      BINARY(14, x - y)
+      BINARY(15, x * y)
+      BINARY(16, x / y)
+      BINARY(17, greater(x, y))
+      BINARY(18, lesser(x, y))
+      BINARY(19, truth(x < y))
+      BINARY(20, truth(x <= y))
+      BINARY(21, truth(x == y))
+      case 22:
+        for (int64_t i = 0; i < n; i += WIDTH) store(to + i, choose(load(a + i) != 0.f, load(b + i), load(c + i)));
+        break;
+    }
+#undef UNARY
+#undef BINARY
+  }
+}
+
+// Kernels packed so many vectors of columns at a time, (columns in groups, depth, vectors, WIDTH), and their products.
+template <int N>
+struct Panels {
+  static int64_t groups(int64_t columns) { return (columns + N * WIDTH - 1) / (N * WIDTH); }
+  static int64_t size(int64_t depth, int64_t columns) { return groups(columns) * depth * N * WIDTH; }
+
+  static void pack(const float* from, int64_t depth, int64_t columns, int64_t row, int64_t column, float* to) {
+    for (int64_t c = 0; c < columns; c++) {
+      float* at = to + c / (N * WIDTH) * depth * N * WIDTH + c % (N * WIDTH);
+      for (int64_t k = 0; k < depth; k++) at[k * N * WIDTH] = from[k * row + c * column];
+    }
+  }
+
+  // to(b, group of columns, vector) for each row and vector of the product of some rows.
+  template <class F>
+  static void multiply(const float* left, int64_t stride, int64_t rows, const float* panels, int64_t depth, int64_t columns,
+                       const float* bias, const F& to) {
+    constexpr int ROWS = rows_of(N);
+    for (int64_t g = 0; g < groups(columns); g++) {
+      Vec start[N], made[ROWS * N];
+      for (int i = 0; i < N; i++) {
+        const int64_t at = (g * N + i) * WIDTH;
+        start[i] = bias && at < columns ? load(bias + at, static_cast<int>(smaller(WIDTH, columns - at))) : Vec{};
+      }
+      for (int64_t b = 0; b < rows; b += ROWS) {
+        const int count = static_cast<int>(smaller(ROWS, rows - b));
+        product_of<ROWS, N>(count, left + b * stride, stride, panels + g * depth * N * WIDTH, depth, start, made);
+        for (int m = 0; m < count; m++)
+          for (int i = 0; i < N && (g * N + i) * WIDTH < columns; i++) to(b + m, (g * N + i) * WIDTH, made[m * N + i]);
+      }
+    }
+  }
+};
+
+// Where the slots of one thread are: a base, how far apart rows are, and whether units follow each other or, in what is
+// filled for each chunk, begin anew.
+class Slots {
+ public:
+  explicit Slots(int64_t count) : base_(count), row_(count), moves_(count) {}
+
+  void rows(int64_t slot, float* base, int64_t stride) { set(slot, base, stride, true); }  // for all rows and units
+  void chunk(int64_t slot, float* base) { set(slot, base, 0, false); }
+
+  // The addresses for one row, from one unit on.
+  void at(int64_t row, int64_t unit, float** slots) const {
+    for (int64_t i = 0; i < base_.count; i++) slots[i] = base_.p[i] + row * row_.p[i] + (moves_.p[i] ? unit : 0);
+  }
+
+ private:
+  template <class T>
+  struct Array {
+    explicit Array(int64_t n) : count(n), p(new T[n]()) {}
+    ~Array() { delete[] p; }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    const int64_t count;
+    T* const p;
+  };
+
+  void set(int64_t slot, float* base, int64_t stride, bool moves) {
+    base_.p[slot] = base, row_.p[slot] = stride, moves_.p[slot] = moves;
+  }
+
+  Array<float*> base_;
+  Array<int64_t> row_;
+  Array<bool> moves_;
+};
+
+template <int N>
+struct Interpreted {
+  static int64_t padded(int64_t H) { return larger((H + CHUNK - 1) / CHUNK * CHUNK, Panels<N>::groups(H) * N * WIDTH); }
+
+  static void forward(const ProgramForward& a, const Code& code, const Host& host) {
+    const int64_t H = a.H, walked = a.steps * a.B * H, rest = (a.T - a.steps) * a.B * H;
+    Numbers panels(code.parts * Panels<N>::size(H, H));
+    for (int64_t j = 0, at = 0; j < code.products; j++)
+      for (int64_t p = 0; p < code.product[j].parts; p++, at++)
+        Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, 1, panels.at(at * Panels<N>::size(H, H)));
+    for (int64_t s = 0; s < code.states; s++)
+      if (a.before[s]) clear(a.before[s] + walked, rest);
+    for (int64_t j = 0; j < code.products; j++)
+      if (a.left[j]) clear(a.left[j] + walked, rest);
+    const int64_t blocks = blocks_of(a, larger(code.parts, 1), host);
+    spread(host, blocks, [&](int64_t i) {
+      forward_rows(a, code, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks);
+    });
+  }
+
+  static void backward(const ProgramBackward& a, const Code& code, const Host& host) {
+    const int64_t H = a.H, walked = a.steps * a.B * H, rest = (a.T - a.steps) * a.B * H, width = code.vectors + code.inputs;
+    Numbers panels(code.products * Panels<N>::size(deepest(code) * H, H));
+    for (int64_t j = 0; j < code.products; j++) {
+      const int64_t depth = code.product[j].parts * H;
+      Panels<N>::pack(a.kernel[j], depth, H, 1, depth, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
+    }
+    clear(a.dx + code.inputs * walked, code.inputs * rest);
+    for (int64_t j = 0; j < code.products; j++)
+      if (a.du[j]) clear(a.du[j] + code.product[j].parts * walked, code.product[j].parts * rest);
+    const int64_t blocks = blocks_of(a, larger(code.parts, 1), host);
+    Numbers sums(blocks * width * H);
+    spread(host, blocks, [&](int64_t i) {
+      backward_rows(a, code, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks, sums.at(i * width * H));
+    });
+    for (int64_t p = 0; p < width; p++) {
+      float* total = p < code.vectors ? a.dvectors[p] : a.dinput_bias ? a.dinput_bias + (p - code.vectors) * H : nullptr;
+      for (int64_t j = 0; j < H && total; j++) {
+        total[j] = 0;
+        for (int64_t i = 0; i < blocks; i++) total[j] += *sums.at((i * width + p) * H + j);
+      }
+    }
+  }
+
+ private:
+  static int64_t deepest(const Code& code) {
+    int64_t most = 0;
+    for (int64_t j = 0; j < code.products; j++) most = larger(most, code.product[j].parts);
+    return most;
+  }
+
+  // Constants, vectors and temporaries, as both ways have them.
+  static void place(const Around& a, const Code& code, int64_t first, float* constants, float* vectors, float* chunks,
+                    float* crossing, int64_t rows, int64_t wide, Slots* slots) {
+    for (int64_t i = 0; i < code.constants; i++) {
+      for (int64_t j = 0; j < CHUNK; j++) constants[i * CHUNK + j] = code.constant[i];
+      slots->chunk(i, constants + i * CHUNK);
+    }
+    for (int64_t i = 0; i < code.vectors; i++) {
+      copy(a.vectors[i], a.H, vectors + i * wide);
+      slots->rows(code.constants + i, vectors + i * wide, 0);
+    }
+    for (int64_t i = 0; i < code.temporaries; i++)
+      if (code.cross[i] < 0) slots->chunk(first + i, chunks + i * CHUNK);
+      else slots->rows(first + i, crossing + code.cross[i] * rows * wide, wide);
+  }
+
+  static void forward_rows(const ProgramForward& a, const Code& code, const float* panels, int64_t first, int64_t end) {
+    const int64_t H = a.H, rows = end - first, wide = padded(H), all = rows * wide, S = code.states;
+    const int64_t inputs = code.constants + code.vectors, states = inputs + code.inputs, parts = states + S;
+    const int64_t temporaries = parts + code.parts;
+    Numbers memory((S + code.parts + 1 + code.crossing) * all);
+    Numbers more((code.constants + code.inputs + code.temporaries) * CHUNK + code.vectors * wide);
+    float *now = memory.at(0), *u = memory.at(S * all), *left = memory.at((S + code.parts) * all);
+    Slots slots(temporaries + code.temporaries);
+    float* x = more.at(code.constants * CHUNK);
+    place(a, code, temporaries, more.at(0), more.at((code.constants + code.inputs + code.temporaries) * CHUNK),
+          more.at((code.constants + code.inputs) * CHUNK), left + all, rows, wide, &slots);
+    for (int64_t i = 0; i < code.inputs; i++) slots.chunk(inputs + i, x + i * CHUNK);
+    for (int64_t s = 0; s < S; s++) {
+      slots.rows(states + s, now + s * all, wide);
+      for (int64_t b = 0; b < rows; b++) copy(a.state[s] + (first + b) * H, H, now + s * all + b * wide);
+    }
+    for (int64_t i = 0; i < code.parts; i++) slots.rows(parts + i, u + i * all, wide);
+    Places places(temporaries + code.temporaries);
+    for (int64_t step = 0; step < a.steps; step++) {
+      const int64_t at = position(a, step) * a.B + first;
+      for (int64_t b = 0; b < rows; b++)
+        for (int64_t s = 0; s < S; s++) {
+          float* state = now + s * all + b * wide;
+          if (a.reset && a.reset[at + b]) copy(a.reset_state[s] + (first + b) * H, H, state);
+          if (a.before[s]) copy(state, H, a.before[s] + (at + b) * H);
+        }
+      for (int64_t j = 0, part = 0; j <= code.products; j++) {
+        const Code::Stage& stage = code.stage[j];
+        const bool last = j == code.products, computed = !last && code.product[j].state < 0;
+        for (int64_t b = 0; b < rows && (last || computed || stage.instructions); b++)
+          for (int64_t unit = 0; unit < H; unit += CHUNK) {
+            const int64_t n = smaller(CHUNK, H - unit);
+            slots.at(b, unit, places.p);
+            for (int64_t i = 0; i < stage.loads; i++) {
+              const int64_t input = stage.load[i] - inputs, from = ((at + b) * code.inputs + input) * H + unit;
+              float* to = x + input * CHUNK;
+              for (int64_t k = 0; k < n; k++) to[k] = a.x[from + k] + (a.input_bias ? a.input_bias[input * H + unit + k] : 0.f);
+            }
+            interpret(stage.code, stage.instructions, places.p, n);
+            if (computed) copy(places.p[code.product[j].left], n, left + b * wide + unit);
+            if (last) finish(a, code, places.p, at + b, unit, n, now + b * wide + unit, all);
+          }
+        if (last) break;
+        multiplied(a, j, computed ? left : now + code.product[j].state * all, left, at, first, rows, wide);
+        const float* operand = computed || a.keep[j] ? left : now + code.product[j].state * all;
+        for (int64_t p = 0; p < code.product[j].parts; p++, part++)
+          Panels<N>::multiply(operand, wide, rows, panels + part * Panels<N>::size(H, H), H, H,
+                              a.bias[j] ? a.bias[j] + p * H : nullptr,
+                              [&](int64_t b, int64_t unit, Vec v) { store(u + part * all + b * wide + unit, v); });
+      }
+    }
+    for (int64_t s = 0; s < S; s++)
+      for (int64_t b = 0; b < rows; b++) copy(now + s * all + b * wide, H, a.final[s] + (first + b) * H);
+  }
+
+  struct Places {
+    explicit Places(int64_t n) : p(new float*[n]) {}
+    ~Places() { delete[] p; }
+    Places(const Places&) = delete;
+    Places& operator=(const Places&) = delete;
+    float** const p;
+  };
+
+  // The left operand of a product with its factors, and stored for the way back.
+  static void multiplied(const ProgramForward& a, int64_t j, const float* from, float* to, int64_t at,
+                         int64_t first, int64_t rows, int64_t wide) {
+    const float* keep = keep_of(a, static_cast<int>(j), at, first);
+    for (int64_t b = 0; b < rows; b++) {
+      for (int64_t k = 0; k < a.H && keep; k++) to[b * wide + k] = from[b * wide + k] * keep[b * a.H + k];
+      if (!a.left[j]) continue;
+      if (a.mask && !a.mask[at + b]) clear(a.left[j] + (at + b) * a.H, a.H);  // what is there may be NaN
+      else copy((keep ? to : from) + b * wide, a.H, a.left[j] + (at + b) * a.H);
+    }
+  }
+
+  // The new states of n units of a row, which take the place of the old ones.
+  static void finish(const ProgramForward& a, const Code& code, float* const* places, int64_t row, int64_t unit, int64_t n,
+                     float* now, int64_t all) {
+    const bool valid = !a.mask || a.mask[row];
+    for (int64_t k = 0; k < code.kept && a.kept; k++)
+      copy(places[code.keep[k]], n, a.kept + (row * code.kept + k) * a.H + unit);
+    for (int64_t i = 0; i < n; i += WIDTH) {
+      const int count = static_cast<int>(smaller(WIDTH, n - i));
+      const int64_t at = row * a.H + unit + i;
+      Vec s_new[MOST];
+      for (int64_t s = 0; s < code.states; s++) {
+        const Vec old = load(now + s * all + i);
+        s_new[s] = valid ? zoned(a, static_cast<int>(s), at, count, load(places[code.new_state[s]] + i), old) : old;
+      }
+      for (int64_t s = 0; s < code.states; s++) {
+        store(now + s * all + i, s_new[s], count);
+        if (a.emit[s]) store(a.emit[s] + at, s_new[s], count);
+      }
+    }
+  }
+
+  static void backward_rows(const ProgramBackward& a, const Code& code, const float* panels, int64_t first, int64_t end,
+                            float* sums) {
+    const int64_t H = a.H, rows = end - first, wide = padded(H), all = rows * wide, S = code.states, J = code.products;
+    const int64_t states = code.constants + code.vectors, kept = states + S, dnew = kept + code.kept, dleft = dnew + S;
+    const int64_t temporaries = dleft + J, deep = deepest(code) * H;
+    Numbers memory((2 * S + J + code.crossing) * all + rows * deep);
+    Numbers more((code.constants + S + code.kept + code.temporaries) * CHUNK + code.vectors * wide);
+    float *ds = memory.at(0), *passed = memory.at(S * all), *dlefts = memory.at(2 * S * all);
+    float* du = memory.at((2 * S + J + code.crossing) * all);
+    float* loaded = more.at(code.constants * CHUNK);
+    Slots slots(temporaries + code.temporaries);
+    place(a, code, temporaries, more.at(0), more.at((code.constants + S + code.kept + code.temporaries) * CHUNK),
+          more.at((code.constants + S + code.kept) * CHUNK), dlefts + J * all, rows, wide, &slots);
+    for (int64_t i = 0; i < S + code.kept; i++) slots.chunk(states + i, loaded + i * CHUNK);
+    for (int64_t j = 0; j < J; j++) slots.rows(dleft + j, dlefts + j * all, wide);
+    for (int64_t s = 0; s < S; s++) {
+      slots.rows(dnew + s, ds + s * all, wide);
+      for (int64_t b = 0; b < rows; b++) {
+        copy(a.dfinal[s] + (first + b) * H, H, ds + s * all + b * wide);
+        if (a.dreset_state[s]) clear(a.dreset_state[s] + (first + b) * H, H);
+      }
+    }
+    Places places(temporaries + code.temporaries);
+    for (int64_t step = a.steps - 1; step >= 0; step--) {
+      const int64_t at = position(a, step) * a.B + first;
+      for (int64_t b = 0; b < rows; b++) begin_back(a, code, at + b, ds + b * wide, passed + b * wide, all);
+      for (int64_t i = 0, part = code.parts; i <= J; i++) {
+        const Code::Stage& stage = code.stage[i];
+        const int64_t j = J - 1 - i, parts = j < 0 ? 0 : code.product[j].parts;
+        part -= parts;
+        for (int64_t b = 0; b < rows; b++) {
+          const int64_t row = at + b;
+          const bool valid = !a.mask || a.mask[row];
+          for (int64_t unit = 0; unit < H; unit += CHUNK) {
+            const int64_t n = smaller(CHUNK, H - unit);
+            slots.at(b, unit, places.p);
+            for (int64_t k = 0; k < stage.loads && valid; k++) {
+              const int64_t slot = stage.load[k] - states;
+              const float* from = slot < S ? a.before[slot] + row * H : a.kept + (row * code.kept + slot - S) * H;
+              copy(from + unit, n, loaded + slot * CHUNK);
+            }
+            if (valid) interpret(stage.code, stage.instructions, places.p, n);
+            for (int64_t p = 0; p < parts; p++) {
+              float* to = du + b * deep + p * H + unit;
+              give(valid ? code.dpart[part + p] : -1, places.p, n, to);
+              if (a.du[j]) copy(to, n, a.du[j] + (row * parts + p) * H + unit);
+            }
+            if (j < 0) finish_back(a, code, places.p, row, unit, n, valid, ds + b * wide + unit, passed + b * wide + unit, all, sums);
+          }
+        }
+        if (j >= 0) multiplied_back(a, code, j, panels, at, first, rows, wide, du, deep, passed, dlefts + j * all);
+      }
+      for (int64_t b = 0; b < rows && a.reset; b++)
+        for (int64_t s = 0; s < S && a.reset[at + b]; s++) {
+          float *from = ds + s * all + b * wide, *to = a.dreset_state[s] + (first + b) * H;
+          for (int64_t k = 0; k < H; k++) to[k] += from[k];
+          clear(from, H);
+        }
+    }
+    for (int64_t s = 0; s < S; s++)
+      for (int64_t b = 0; b < rows; b++) copy(ds + s * all + b * wide, H, a.dstate[s] + (first + b) * H);
+  }
+
+  static INLINE void give(int64_t slot, float* const* places, int64_t n, float* to) {
+    if (slot < 0) clear(to, n);
+    else copy(places[slot], n, to);
+  }
+
+  // The cotangents of one row's new states, of which a part goes past the cell: all of it where the step is masked.
+  static void begin_back(const ProgramBackward& a, const Code& code, int64_t row, float* ds, float* passed, int64_t all) {
+    const bool valid = !a.mask || a.mask[row];
+    for (int64_t s = 0; s < code.states; s++)
+      for (int64_t i = 0; i < a.H; i += WIDTH) {
+        const int n = static_cast<int>(smaller(WIDTH, a.H - i));
+        const int64_t at = row * a.H + i;
+        Vec d = load(ds + s * all + i);
+        if (a.demit[s]) d += load(a.demit[s] + at, n);
+        store(passed + s * all + i, valid ? zoned(a, static_cast<int>(s), at, n, Vec{}, d) : d, n);
+        store(ds + s * all + i, valid ? zoned(a, static_cast<int>(s), at, n, d, Vec{}) : Vec{}, n);
+      }
+  }
+
+  // What inputs, old states and vectors get at n units of one row.
+  static void finish_back(const ProgramBackward& a, const Code& code, float* const* places, int64_t row, int64_t unit,
+                          int64_t n, bool valid, float* ds, const float* passed, int64_t all, float* sums) {
+    for (int64_t i = 0; i < code.inputs; i++) {
+      float* to = a.dx + (row * code.inputs + i) * a.H + unit;
+      give(valid ? code.dinput[i] : -1, places, n, to);
+      float* sum = sums + (code.vectors + i) * a.H + unit;
+      for (int64_t k = 0; k < n && a.dinput_bias; k++) sum[k] += to[k];
+    }
+    for (int64_t p = 0; p < code.vectors && valid; p++) {
+      float* sum = sums + p * a.H + unit;
+      for (int64_t k = 0; k < n && code.dvector[p] >= 0; k++) sum[k] += places[code.dvector[p]][k];
+    }
+    for (int64_t i = 0; i < n; i += WIDTH) {
+      const int count = static_cast<int>(smaller(WIDTH, n - i));
+      Vec d[MOST];
+      for (int64_t s = 0; s < code.states; s++) {
+        d[s] = load(passed + s * all + i);
+        if (valid && code.dstate[s] >= 0) d[s] += load(places[code.dstate[s]] + i);
+      }
+      for (int64_t s = 0; s < code.states; s++) store(ds + s * all + i, d[s], count);
+    }
+  }
+
+  // The cotangent of a product's left operand: to the old state that it is, or to the stages that follow.
+  static void multiplied_back(const ProgramBackward& a, const Code& code, int64_t j, const float* panels, int64_t at,
+                              int64_t first, int64_t rows, int64_t wide, const float* du, int64_t deep, float* passed,
+                              float* dleft) {
+    const int64_t state = code.product[j].state, H = a.H;
+    const float* keep = keep_of(a, static_cast<int>(j), at, first);
+    float* total = state < 0 ? dleft : passed + state * rows * wide;
+    Panels<N>::multiply(du, deep, rows, panels + j * Panels<N>::size(deep, H), code.product[j].parts * H, H, nullptr,
+                        [&](int64_t b, int64_t unit, Vec v) {
+                          const int n = static_cast<int>(smaller(WIDTH, H - unit));
+                          if (keep) v *= load(keep + b * H + unit, n);
+                          float* to = total + b * wide + unit;
+                          store(to, state < 0 ? v : load(to, n) + v, n);
+                        });
+  }
+};
+
+// Few units are walked in narrow panels, which would be mostly empty else.
+inline void program_forward(const ProgramForward& a, const Code& code, const Host& host) {
+  if (a.H <= WIDTH) Interpreted<1>::forward(a, code, host);
+  else if (a.H <= 2 * WIDTH) Interpreted<2>::forward(a, code, host);
+  else Interpreted<4>::forward(a, code, host);
+}
+
+inline void program_backward(const ProgramBackward& a, const Code& code, const Host& host) {
+  if (a.H <= WIDTH) Interpreted<1>::backward(a, code, host);
+  else if (a.H <= 2 * WIDTH) Interpreted<2>::backward(a, code, host);
+  else Interpreted<4>::backward(a, code, host);
+}
+
+}  // namespace INSTRUCTIONS
