@@ -36,6 +36,23 @@ CASES = {
     "dropout-zoneout": ((4, 5, 3, 7), {"dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.3}, ("mask",)),
     "dropout-at-each-step": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ("resets",)),
 }
+# Steps that are programs: vectors, activations that have no cell of their own, operands that are computed, products of
+# two states, eight gates. More units than the interpreter takes at once.
+PROGRAMS = {
+    "peephole": keras_rnnx.PeepholeLSTM,
+    "elu": lambda units, **options: keras_rnnx.LSTM(units, "elu", "hard_sigmoid", **options),
+    "gru-before": lambda units, **options: keras_rnnx.GRU(units, reset_after=False, **options),
+    "cornn": keras_rnnx.CoRNN,
+    "multiplicative": keras_rnnx.MultiplicativeLSTM,
+    "fast-grnn": keras_rnnx.FastGRNN,
+    "nas": keras_rnnx.NAS,
+}
+PROGRAM_CASES = {
+    "many": ((3, 4, 2, 131), {"use_bias": False}, ()),
+    "backwards-learned": ((4, 6, 2, 5), {"go_backwards": True, "learn_initial_state": True}, ("mask", "resets")),
+    "dropout-zoneout-27": ((4, 5, 3, 27), {"dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.3}, ("mask",)),
+    "dropout-each-of-two": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ()),
+}
 # Real coefficients that are never the same; complex ones that are, but for the flags.
 LINEAR = {"min-gru": keras_rnnx.MinGRU, "lru": keras_rnnx.LRU}
 LINEAR_CASES = {
@@ -70,12 +87,20 @@ def found(make, sizes, options, flags, training, rng):
 
 
 @pytest.mark.parametrize(
-    "name, case", [*itertools.product(LAYERS, CASES), *itertools.product(LINEAR, LINEAR_CASES)], ids=str
+    "name, case",
+    [
+        *itertools.product(LAYERS, CASES),
+        *itertools.product(PROGRAMS, PROGRAM_CASES),
+        ("slstm", "plain"),
+        ("multiplicative", "threads"),
+        *itertools.product(LINEAR, LINEAR_CASES),
+    ],
+    ids=str,
 )
 def test_native_is_the_compiled_loop(name, case, monkeypatch):
-    sizes, options, flags = (LINEAR_CASES if name in LINEAR else CASES)[case]
+    sizes, options, flags = {**CASES, **PROGRAM_CASES, **LINEAR_CASES}[case]
     training = case.startswith(("dropout", "tbptt", "remat")) or case == "plain"
-    make = {**LAYERS, **LINEAR}[name]
+    make = {**LAYERS, **PROGRAMS, "slstm": keras_rnnx.SLSTM, **LINEAR}[name]
     layer = make(sizes[-1], **options)
     assert keras_rnnx.explain(layer, mask=bool(flags), training=training)[0].path == "native"
     native = found(make, sizes, options, flags, training, np.random.default_rng(0))

@@ -159,7 +159,7 @@ def test_bounds_of_independent_weights(rng):
     again = IndRNN.from_config(layer.get_config())
     assert isinstance(again.cell.recurrent_constraint, AbsoluteRange)
     assert IndRNN(3).cell.recurrent_constraint is None
-    with pytest.raises(ValueError, match="minimum"):
+    with pytest.raises(ValueError, match="maximum"):
         AbsoluteRange(1.0, 0.5)
 
 

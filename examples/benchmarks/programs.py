@@ -89,7 +89,7 @@ def keras_step(model, inputs, train):
 
 
 def _tensorflow_step(model, inputs, train):
-    """As `fit` traces it: batch size unknown, steps and features known; jit as the compiled model says."""
+    """As `fit` and `predict` trace it: by `strategy.run`, batch size unknown, the rest known; jit as the model says."""
     import tensorflow as tf
     from keras import ops
 
@@ -104,7 +104,7 @@ def _tensorflow_step(model, inputs, train):
 
     jit = bool(model.jit_compile)
     function = tf.function(
-        step,
+        lambda *inputs: tf.distribute.get_strategy().run(step, inputs),
         input_signature=[tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in inputs],
         jit_compile=True if jit else None,
         autograph=False,

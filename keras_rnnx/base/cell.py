@@ -335,6 +335,10 @@ class Cell(ProjectingCell):
     @property
     def program(self):
         """The step as a `native.program.Program`, or a string: what it does that makes it none."""
+        if not self.built:  # the step is the same for any number of features
+            twin = type(self).from_config(self.get_config())
+            twin.build((None, self.units))
+            return twin.program
         if self._program is None:
             try:
                 self._program = traced(self)

@@ -207,6 +207,11 @@ class ConvCell(Cell):
         made = products.convolve(maps, kernel, x.dtype, self.strides, self.padding, self.dilation_rate)
         return split(ops.reshape(made, (*lead, *self.state_space, made.shape[-1])), len(self.gates))
 
+    @property
+    def program(self):
+        """A step on maps is none."""
+        return "walks over maps"
+
     def fused(self):
         """Nothing has a kernel for a whole sequence of maps."""
         return None

@@ -13,6 +13,7 @@ from keras_rnnx.engine.backends import backend
 from keras_rnnx.native.program import Product, Program
 
 HANDLERS = tuple(f"rnnx_{kind}{way}" for kind in ("", "scan_", "program_") for way in ("forward", "backward"))
+MOST = 16  # as in src/calls.h
 FILE = pathlib.Path(__file__).parent / "_kernels.so"
 
 
@@ -155,7 +156,10 @@ class Native:
 
     def lacks(self, equations, dtype, training):
         """What rules the kernels out."""
-        beyond = [] if equations.program is not None else equations.beyond(self.KERNELS)
+        program = equations.program
+        beyond = equations.beyond(self.KERNELS) if program is None else []
+        if program is not None and max(program.states, len(program.products), len(program.vectors)) > MOST:
+            beyond = [f"more than {MOST} states, products or vectors"]
         return [*beyond, *self.excludes(dtype, training)]
 
     def excludes(self, dtype, training):
