@@ -38,7 +38,7 @@ def examples(**counts):
 # ---- equations ----
 
 
-@examples(torch=160, tensorflow=50, jax=10)
+@examples(torch=160, tensorflow=50, jax=5)
 @hypothesis.given(trial=trials())
 def test_layers_are_their_twins(trial):
     with uncompiled():
