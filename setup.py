@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
@@ -74,6 +75,15 @@ class BuildKernels(build_ext):
         self.compiler.link_shared_object(made, str(target), target_lang="c++", extra_postargs=["-pthread"])
 
 
+class Wheel(bdist_wheel):
+    """A wheel with kernels is for a platform, but for every version of Python."""
+
+    def get_tag(self):
+        """See the class."""
+        platform_alone = ("py3", "none", super().get_tag()[2])
+        return super().get_tag() if self.root_is_pure else platform_alone
+
+
 problem = why_no_kernels()
 if problem:
     print(f"keras_rnnx without its native kernels: {problem}", file=sys.stderr)
@@ -105,7 +115,7 @@ setup(
     packages=find_packages(include=["keras_rnnx*"]),
     package_data={"keras_rnnx.native": ["src/*"]},
     ext_modules=[] if problem else [Extension("keras_rnnx.native._kernels", [f"{NATIVE}/src/kernels.cpp"])],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"bdist_wheel": Wheel, "build_ext": BuildKernels},
     install_requires=["keras>=3.15", "tensorflow>=2.21"],
     extras_require={
         "jax": ["jax>=0.10"],
