@@ -161,8 +161,13 @@ def checked_seed(value):
 
 def check_shape(value):
     """Raises where what `build` is given, perhaps out of a configuration, is no shape."""
-    listed = isinstance(value, collections.abc.Iterable)
-    if not listed or not all(n is None or (isinstance(n, numbers.Integral) and n >= 0) for n in value):
+
+    def fits(n):
+        if isinstance(n, numbers.Number):
+            return isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 0
+        return not isinstance(n, collections.abc.Iterable)  # None, or a size that a backend does not know yet
+
+    if not isinstance(value, collections.abc.Iterable) or not all(fits(n) for n in value):
         raise ValueError(f"Expected a shape of integers and None. Received: {value!r}")
 
 

@@ -35,8 +35,8 @@ def engine_step(cell, x, multiply, vectors, *state):
 def engine_inputs(cell, given, x, lanes=False):
     """What a step reads, for all steps of a segment, from what `Walk.late` or `Walk.kernel` has in its place."""
     if "joined" in x:
-        inputs = split(x["joined"][0], len(cell.read_by_step[0]))
-        return {"inputs": Gates(inputs, cell.read_by_step[0]) + given[0] if given else inputs}
+        inputs = Gates(x["joined"][0], cell.read_by_step[0])
+        return {"inputs": list(inputs + given[0] if given else inputs)}
     if lanes:
         pair = [
             engine_inputs(cell, [v[i] for v in given], keras.tree.map_structure(lambda a, i=i: a[:, i], x))
