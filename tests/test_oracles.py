@@ -263,5 +263,6 @@ def test_legendre_memory_is_that_of_scipy():
                 theta=float(arrays[f"theta-{i}"]),
                 discretization=str(arrays[f"method-{i}"]),
             )
+            layer.build((None, None, 2))
             for part, name in zip(layer.cell.system, "AB", strict=True):
                 np.testing.assert_allclose(np.asarray(part), arrays[f"{name}-{i}"], rtol=0, atol=1e-12)
