@@ -32,13 +32,13 @@ INLINE Vec splat(float x) { return x - Vec{}; }
 // The first n numbers at p; zeros behind them.
 INLINE Vec load(const float* p, int n = WIDTH) {
   Vec v{};
-  if (n == WIDTH) std::memcpy(&v, p, sizeof v);
+  if (n >= WIDTH) std::memcpy(&v, p, sizeof v);
   else std::memcpy(&v, p, sizeof(float) * n);
   return v;
 }
 
 INLINE void store(float* p, Vec v, int n = WIDTH) {
-  if (n == WIDTH) std::memcpy(p, &v, sizeof v);
+  if (n >= WIDTH) std::memcpy(p, &v, sizeof v);
   else std::memcpy(p, &v, sizeof(float) * n);
 }
 
