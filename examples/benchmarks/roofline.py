@@ -60,7 +60,7 @@ def kernel(B, T, H):
     def run(x):
         flow = {
             "x": {"joined": [x]},
-            "inputs": [],
+            "inputs": {},
             "state": [tf.zeros((B, H))] * 2,
             "weights": layer.cell.weights_of_products(),
             "vectors": {},

@@ -215,16 +215,19 @@ class Cell(ProjectingCell):
         return dict(zip(self.gates, self.project(x), strict=True))
 
     def joined_inputs(self, x, how):
-        """`inputs_of_sequence` for a native kernel: the arrays side by side, (T, B, G*H), by one product where it can.
+        """`inputs_of_sequence` for a native kernel: the arrays side by side, or what it projects them from.
 
         Returns:
-            A pair of lists of one array: the inputs, and the bias (G*H,) that is still to be added; [] for none.
+            A pair of a list of one array and a dict: the inputs (T, B, G*H) that are still to get the "bias" (G*H,),
+            if there is one; or x (T, B, D) and, besides that bias, the "kernel" (D, G*H).
         """
-        own = ("inputs", "inputs_of_sequence", "project", "product", "with_bias")
-        if self.normalization or any(getattr(type(self), name) is not getattr(Cell, name) for name in own):
-            return [joined(list(self.inputs_of_sequence(x, how).values()))], []
+        own = ("inputs", "inputs_of_sequence", "project", "product", "with_bias", "times")
+        other = any(getattr(type(self), name) is not getattr(Cell, name) for name in own)
+        if other or self.normalization or self.multiply is not None:
+            return [joined(list(self.inputs_of_sequence(x, how).values()))], {}
         bias = self.input_bias()
-        return [self.times(self.dropped(x, how), self.kernel)], [] if bias is None else [bias]
+        given = {} if bias is None else {"bias": bias}
+        return [self.dropped(x, how)], {"kernel": self._cast(self.kernel), **given}
 
     def inputs_of_sequence(self, x, how):
         """`inputs` of a whole sequence x (T, B, D), with dropout as a `Reading` says.

@@ -35,8 +35,12 @@ def engine_step(cell, x, multiply, vectors, *state):
 def engine_inputs(cell, given, x, lanes=False):
     """What a step reads, for all steps of a segment, from what `Walk.late` or `Walk.kernel` has in its place."""
     if "joined" in x:
-        inputs = Gates(x["joined"][0], cell.read_by_step[0])
-        return {"inputs": list(inputs + given[0] if given else inputs)}
+        (joined,) = x["joined"]
+        if "kernel" in given:
+            joined = products.apply({"kernel": given["kernel"]}, joined, joined.dtype)
+        if "bias" in given:
+            joined = joined + given["bias"]
+        return {"inputs": list(Gates(joined, cell.read_by_step[0]))}
     if lanes:
         pair = [
             engine_inputs(cell, [v[i] for v in given], keras.tree.map_structure(lambda a, i=i: a[:, i], x))

@@ -41,7 +41,7 @@ class Walk:
         unroll: write the loop out.
         compiled: run as a compiled region.
         kernel: the native `Kernel` that walks instead of the loop, or None. With one, x holds the inputs side by side,
-            of which `Engine.inputs` makes what a step reads.
+            or what they are projected from, of which `Engine.inputs` makes what a step reads.
         save: store in the forward pass what the gradient needs.
         remat: keep only every k-th state and recompute the others; None keeps all.
         late: whether x holds inputs as they come, of which `Engine.inputs` makes what a step reads, k steps at a time;
@@ -189,7 +189,7 @@ def _gradients(engine, walk, loop, args, saved, cotangents):
         flow, data = args
         rows = {"x": made["x"], **made.pop("rows")}
         made["weights"] = segment.weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-    return (made,)
+    return (native.unprojected(args[0], made) if walk.kernel else made,)
 
 
 def _backward(engine, walk, args, saved, cotangents):

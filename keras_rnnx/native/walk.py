@@ -4,10 +4,13 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx.engine.backends import backend
+from keras_rnnx.engine.pieces import merged
 from keras_rnnx.engine.segment import Asked, kind_of
 
 # The bits of `flags`, as in src/around.h.
-BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS = (1 << i for i in range(10))
+BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS, PROJECTS = (
+    1 << i for i in range(11)
+)
 
 TINY = float(np.finfo("float32").tiny)
 
@@ -22,6 +25,9 @@ def forward(engine, walk, flow, data, save=True):
     results = [steps] * len(walk.emit) + [state] * kernel.states
     results += [steps] * (len(states) + len(lefts)) + [((0, 1), (kernel.kept * units,))] if save else []
     given = [x, *flow["state"], *around, *flow["reset_state"]]
+    if "kernel" in flow["inputs"]:
+        given.insert(1, flow["inputs"]["kernel"])
+        flags |= PROJECTS
     made = _called(kernel, False, walk, flow, given, results, flags | (SAVE if save else 0))
     emit, final, saved = _cut(made, len(walk.emit), kernel.states)
     before, left, kept = _cut(saved, len(states) * save, len(lefts) * save)
@@ -30,21 +36,21 @@ def forward(engine, walk, flow, data, save=True):
 
 
 def backward(engine, walk, args, saved, cotangents):
-    """The cotangents of `flow`, and the rows of the weight gradients."""
+    """The cotangents of `flow` with projected inputs, and the rows of the weight gradients."""
     flow, data = args
-    kernel = walk.kernel
+    kernel, biased = walk.kernel, "bias" in flow["inputs"]
     around, flags = _around(kernel, walk, flow, data)
     units = flow["state"][0].shape[-1]
     state = ((1,), (units,))
     counts = [kernel.inputs, *(() if kernel.same else [product.parts for product in kernel.products])]
     results = [((0, 1), (count * units,)) for count in counts]
     results += [state] * kernel.states + [((), (units,))] * len(kernel.vectors)
-    results += [((), (kernel.inputs * units,))] * len(flow["inputs"]) + [state] * len(flow["reset_state"])
+    results += [((), (kernel.inputs * units,))] * biased + [state] * len(flow["reset_state"])
     before = [saved["before"][i] for i in kernel.before]
     given = [*saved["kept"], *around, *before, *cotangents["emit"], *cotangents["final"]]
     made = _called(kernel, True, walk, flow, given, results, flags)
     dx, du, dstate, dvectors, dbias, dreset = _cut(
-        made, 1, len(counts) - 1, kernel.states, len(kernel.vectors), len(flow["inputs"])
+        made, 1, len(counts) - 1, kernel.states, len(kernel.vectors), int(biased)
     )
     _, lefts = kernel.stored(_drops(flags))
     engine.asked[kind_of(walk, data)] = [
@@ -57,9 +63,20 @@ def backward(engine, walk, args, saved, cotangents):
         "vectors": {name: _summed(d, flow["vectors"][name]) for name, d in zip(kernel.vectors, dvectors, strict=True)},
         "reset_state": dreset,
         "probe": [],
-        "inputs": dbias,
+        "inputs": {"bias": dbias[0]} if biased else {},
         "rows": {"lefts": saved["left"], "products": du},
     }
+
+
+def unprojected(flow, gradients):
+    """The gradients of `flow` from those with projected inputs: the products over all rows that `forward` spared."""
+    if "kernel" not in flow["inputs"]:
+        return gradients
+    (x,), (dx,), kernel = flow["x"]["joined"], gradients["x"]["joined"], flow["inputs"]["kernel"]
+    rows, drows = merged(x), merged(dx)
+    dkernel = backend.matmul(ops.transpose(rows), drows, kernel.dtype)
+    dx = backend.matmul(dx, ops.transpose(kernel), x.dtype)
+    return {**gradients, "x": {"joined": [dx]}, "inputs": {**gradients["inputs"], "kernel": dkernel}}
 
 
 def _drops(flags):
@@ -87,7 +104,7 @@ def _around(kernel, walk, flow, data):
         KEEP: data["fixed"].get("keep"),
         KEEP_EACH_STEP: slots.get("keep"),
         LENGTH: data.get("length"),
-        INPUT_BIAS: flow["inputs"][0] if flow["inputs"] else None,
+        INPUT_BIAS: flow["inputs"].get("bias"),
     }
     draws = slots.get("zoneout", [])
     flags = sum(flag for flag, a in found.items() if a is not None)

@@ -4,16 +4,42 @@
 #include "host.h"
 
 enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256,
-            INPUT_BIAS = 512 };
+            INPUT_BIAS = 512, PROJECTS = 1024 };
+
+// The sizes of an argument, or none where it is no array of so many axes.
+inline bool sized(const ffi::RemainingArgs& given, size_t which, size_t axes, const int64_t** found) {
+  auto buffer = given.get<ffi::AnyBuffer>(which);
+  if (buffer.has_error() || buffer.value().dimensions().size() != axes) return false;
+  *found = buffer.value().dimensions().begin();
+  return true;
+}
 
 // T, B and H, from the first argument, an array of steps in which so many stand side by side.
 inline bool sizes_of(const ffi::RemainingArgs& given, int64_t beside, int64_t flags, Sizes* sizes) {
-  auto buffer = given.get<ffi::AnyBuffer>(0);
-  if (buffer.has_error() || buffer.value().dimensions().size() != 3) return false;
-  const auto dimensions = buffer.value().dimensions();
-  sizes->T = sizes->steps = dimensions[0], sizes->B = dimensions[1], sizes->H = dimensions[2] / beside;
+  const int64_t* found;
+  if (!sized(given, 0, 3, &found)) return false;
+  sizes->T = sizes->steps = found[0], sizes->B = found[1], sizes->H = found[2] / beside;
   sizes->reverse = flags & REVERSE;
   return true;
+}
+
+// The same on the way forwards, whose inputs of so many arrays may have to be projected: from the second argument.
+inline bool sizes_of(const ffi::RemainingArgs& given, int64_t beside, int64_t flags, Entering* a) {
+  const int64_t* kernel;
+  if (!sizes_of(given, beside, flags, static_cast<Sizes*>(a))) return false;
+  if (!(flags & PROJECTS)) return true;
+  if (!sized(given, 1, 2, &kernel)) return false;
+  a->D = kernel[0], a->H = kernel[1] / beside;
+  return true;
+}
+
+inline void take_inputs(int64_t beside, int64_t flags, Args& args, Entering* a) {
+  if (flags & PROJECTS) {
+    a->source = args.numbers("x", {a->T, a->B, a->D});
+    a->input_kernel = args.numbers("input kernel", {a->D, beside * a->H});
+  } else {
+    a->x = args.numbers("x", {a->T, a->B, beside * a->H});
+  }
 }
 
 // How many arrays of a kind a call has.

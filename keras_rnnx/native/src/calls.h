@@ -26,8 +26,15 @@ struct Around : Sizes {
   float rates[MOST];           // of a state; where there are no draws, the share of the old value
 };
 
-struct Forward : Around {
-  const float *x, *state[MOST], *reset_state[MOST];  // x: (T, B, X H)
+// What the way forwards reads.
+struct Entering : Around {
+  const float* x;                      // (T, B, X H); null where they are made here, from
+  const float *source, *input_kernel;  // (T, B, D) and (D, X H)
+  int64_t D;
+  const float *state[MOST], *reset_state[MOST];
+};
+
+struct Forward : Entering {
   float *emit[MOST], *final[MOST];                   // emit: null where it is not wanted
   float *left, *before[MOST], *kept;                 // null where they are not stored; kept: (T, B, K H)
 };
@@ -57,8 +64,7 @@ struct Code {
   const int64_t *new_state, *keep, *dinput, *dpart, *dstate, *dvector;
 };
 
-struct ProgramForward : Around {
-  const float *x, *state[MOST], *reset_state[MOST];
+struct ProgramForward : Entering {
   float *emit[MOST], *final[MOST], *before[MOST], *left[MOST], *kept;  // before, of a state, and left, of a product: or null
 };
 

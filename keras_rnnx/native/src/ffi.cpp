@@ -21,7 +21,7 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Remai
   if (!sizes_of(given, cell.X, flags, &a)) return finished("Expected arrays of steps (T, B, H). Received: others");
   Args args(given, &error);
   Rets rets(made, &error);
-  a.x = args.numbers("x", {a.T, a.B, cell.X * a.H});
+  take_inputs(cell.X, flags, args, &a);
   for (int i = 0; i < cell.S; i++) a.state[i] = args.numbers("state", {a.B, a.H});
   take_around(counts_of(cell, flags), flags, rates, args, &a);
   for (int i = 0; i < cell.S && flags & RESET; i++) a.reset_state[i] = args.numbers("reset_state", {a.B, a.H});

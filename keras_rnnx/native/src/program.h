@@ -67,40 +67,6 @@ inline void interpret(const int64_t* code, int64_t instructions, float* const* s
   }
 }
 
-// Kernels packed so many vectors of columns at a time, (columns in groups, depth, vectors, WIDTH), and their products.
-template <int N>
-struct Panels {
-  static int64_t groups(int64_t columns) { return (columns + N * WIDTH - 1) / (N * WIDTH); }
-  static int64_t size(int64_t depth, int64_t columns) { return groups(columns) * depth * N * WIDTH; }
-
-  static void pack(const float* from, int64_t depth, int64_t columns, int64_t row, int64_t column, float* to) {
-    for (int64_t c = 0; c < columns; c++) {
-      float* at = to + c / (N * WIDTH) * depth * N * WIDTH + c % (N * WIDTH);
-      for (int64_t k = 0; k < depth; k++) at[k * N * WIDTH] = from[k * row + c * column];
-    }
-  }
-
-  // to(b, group of columns, vector) for each row and vector of the product of some rows.
-  template <class F>
-  static void multiply(const float* left, int64_t stride, int64_t rows, const float* panels, int64_t depth, int64_t columns,
-                       const float* bias, const F& to) {
-    constexpr int ROWS = rows_of(N);
-    for (int64_t g = 0; g < groups(columns); g++) {
-      Vec start[N], made[ROWS * N];
-      for (int i = 0; i < N; i++) {
-        const int64_t at = (g * N + i) * WIDTH;
-        start[i] = bias && at < columns ? load(bias + at, static_cast<int>(smaller(WIDTH, columns - at))) : Vec{};
-      }
-      for (int64_t b = 0; b < rows; b += ROWS) {
-        const int count = static_cast<int>(smaller(ROWS, rows - b));
-        product_of<ROWS, N>(count, left + b * stride, stride, panels + g * depth * N * WIDTH, depth, start, made);
-        for (int m = 0; m < count; m++)
-          for (int i = 0; i < N && (g * N + i) * WIDTH < columns; i++) to(b + m, (g * N + i) * WIDTH, made[m * N + i]);
-      }
-    }
-  }
-};
-
 // Where the slots of one thread are: a base, how far apart rows are, and whether units follow each other or, in what is
 // filled for each chunk, begin anew.
 class Slots {
@@ -137,21 +103,23 @@ class Slots {
 
 template <int N>
 struct Interpreted {
-  static int64_t padded(int64_t H) { return larger((H + CHUNK - 1) / CHUNK * CHUNK, Panels<N>::groups(H) * N * WIDTH); }
+  static int64_t padded(int64_t H) { return larger((H + CHUNK - 1) / CHUNK * CHUNK, Panels<N>::padded(H)); }
 
   static void forward(const ProgramForward& a, const Code& code, const Host& host) {
     const int64_t H = a.H, walked = a.steps * a.B * H, rest = (a.T - a.steps) * a.B * H;
-    Numbers panels(code.parts * Panels<N>::size(H, H));
+    const int64_t width = code.inputs * H;
+    Numbers panels(code.parts * Panels<N>::size(H, H)), input_panels(Inputs::size(a, width));
+    Inputs::pack(a, width, input_panels.at(0));
     for (int64_t j = 0, at = 0; j < code.products; j++)
       for (int64_t p = 0; p < code.product[j].parts; p++, at++)
-        Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, 1, panels.at(at * Panels<N>::size(H, H)));
+        Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, panels.at(at * Panels<N>::size(H, H)));
     for (int64_t s = 0; s < code.states; s++)
       if (a.before[s]) clear(a.before[s] + walked, rest);
     for (int64_t j = 0; j < code.products; j++)
       if (a.left[j]) clear(a.left[j] + walked, rest);
-    const int64_t blocks = blocks_of(a, larger(code.parts, 1), host);
+    const int64_t blocks = threads_for(a, larger(code.parts, 1), host).blocks;
     spread(host, blocks, [&](int64_t i) {
-      forward_rows(a, code, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks);
+      forward_rows(a, code, panels.at(0), input_panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks);
     });
   }
 
@@ -160,12 +128,12 @@ struct Interpreted {
     Numbers panels(code.products * Panels<N>::size(deepest(code) * H, H));
     for (int64_t j = 0; j < code.products; j++) {
       const int64_t depth = code.product[j].parts * H;
-      Panels<N>::pack(a.kernel[j], depth, H, 1, depth, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
+      Panels<N>::pack_transposed(a.kernel[j], depth, H, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
     }
     clear(a.dx + code.inputs * walked, code.inputs * rest);
     for (int64_t j = 0; j < code.products; j++)
       if (a.du[j]) clear(a.du[j] + code.product[j].parts * walked, code.product[j].parts * rest);
-    const int64_t blocks = blocks_of(a, larger(code.parts, 1), host);
+    const int64_t blocks = threads_for(a, larger(code.parts, 1), host).blocks;
     Numbers sums(blocks * width * H);
     spread(host, blocks, [&](int64_t i) {
       backward_rows(a, code, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks, sums.at(i * width * H));
@@ -202,8 +170,10 @@ struct Interpreted {
       else slots->rows(first + i, crossing + code.cross[i] * rows * wide, wide);
   }
 
-  static void forward_rows(const ProgramForward& a, const Code& code, const float* panels, int64_t first, int64_t end) {
+  static void forward_rows(const ProgramForward& a, const Code& code, const float* panels, const float* input_panels,
+                           int64_t first, int64_t end) {
     const int64_t H = a.H, rows = end - first, wide = padded(H), all = rows * wide, S = code.states;
+    Inputs made(a, code.inputs * H, input_panels, first, rows);
     const int64_t inputs = code.constants + code.vectors, states = inputs + code.inputs, parts = states + S;
     const int64_t temporaries = parts + code.parts;
     Numbers memory((S + code.parts + 1 + code.crossing) * all);
@@ -222,6 +192,8 @@ struct Interpreted {
     Places places(temporaries + code.temporaries);
     for (int64_t step = 0; step < a.steps; step++) {
       const int64_t at = position(a, step) * a.B + first;
+      if (!made.given() && step % made.steps() == 0) made.make(step, 0, 1);
+      const float *read = made.of(step), *bias = made.given() ? a.input_bias : nullptr;
       for (int64_t b = 0; b < rows; b++)
         for (int64_t s = 0; s < S; s++) {
           float* state = now + s * all + b * wide;
@@ -236,9 +208,9 @@ struct Interpreted {
             const int64_t n = smaller(CHUNK, H - unit);
             slots.at(b, unit, places.p);
             for (int64_t i = 0; i < stage.loads; i++) {
-              const int64_t input = stage.load[i] - inputs, from = ((at + b) * code.inputs + input) * H + unit;
+              const int64_t input = stage.load[i] - inputs, from = b * made.stride() + input * H + unit;
               float* to = x + input * CHUNK;
-              for (int64_t k = 0; k < n; k++) to[k] = a.x[from + k] + (a.input_bias ? a.input_bias[input * H + unit + k] : 0.f);
+              for (int64_t k = 0; k < n; k++) to[k] = read[from + k] + (bias ? bias[input * H + unit + k] : 0.f);
             }
             interpret(stage.code, stage.instructions, places.p, n);
             if (computed) copy(places.p[code.product[j].left], n, left + b * wide + unit);
@@ -248,8 +220,8 @@ struct Interpreted {
         multiplied(a, j, computed ? left : now + code.product[j].state * all, left, at, first, rows, wide);
         const float* operand = computed || a.keep[j] ? left : now + code.product[j].state * all;
         for (int64_t p = 0; p < code.product[j].parts; p++, part++)
-          Panels<N>::multiply(operand, wide, rows, panels + part * Panels<N>::size(H, H), H, H,
-                              a.bias[j] ? a.bias[j] + p * H : nullptr,
+          Panels<N>::multiply(Rows{operand, wide}, rows, panels + part * Panels<N>::size(H, H), H, H,
+                              a.bias[j] ? a.bias[j] + p * H : nullptr, 0, Panels<N>::groups(H),
                               [&](int64_t b, int64_t unit, Vec v) { store(u + part * all + b * wide + unit, v); });
       }
     }
@@ -411,7 +383,8 @@ struct Interpreted {
     const int64_t state = code.product[j].state, H = a.H;
     const float* keep = keep_of(a, static_cast<int>(j), at, first);
     float* total = state < 0 ? dleft : passed + state * rows * wide;
-    Panels<N>::multiply(du, deep, rows, panels + j * Panels<N>::size(deep, H), code.product[j].parts * H, H, nullptr,
+    Panels<N>::multiply(Rows{du, deep}, rows, panels + j * Panels<N>::size(deep, H), code.product[j].parts * H, H, nullptr,
+                        0, Panels<N>::groups(H),
                         [&](int64_t b, int64_t unit, Vec v) {
                           const int n = static_cast<int>(smaller(WIDTH, H - unit));
                           if (keep) v *= load(keep + b * H + unit, n);

@@ -100,12 +100,12 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Remai
   const Parsed program(code, constants, false, &error);
   const Counts& count = program;
   ProgramForward a{};
-  if (error.empty() && !sizes_of(given, 1, flags, &a)) error = "Expected inputs (T, B, n H). Received: others";
+  if (error.empty() && !sizes_of(given, 1, flags, &a)) error = "Expected inputs (T, B, n). Received: others";
   if (!error.empty()) return finished(error);
   a.H = program.units;
   Args args(given, &error);
   Rets rets(made, &error);
-  a.x = args.numbers("x", {a.T, a.B, count.inputs * a.H});
+  take_inputs(count.inputs, flags, args, &a);
   for (int64_t i = 0; i < count.states; i++) a.state[i] = args.numbers("state", {a.B, a.H});
   take_around(count, flags, rates, args, &a);
   for (int64_t i = 0; i < count.states && flags & RESET; i++) a.reset_state[i] = args.numbers("reset_state", {a.B, a.H});

@@ -1,6 +1,8 @@
 // What a walk over a sequence consists of, whatever its step is: memory, products of rows, flags and threads.
 #pragma once
 
+#include <sched.h>
+
 #include <new>
 
 #include "calls.h"
@@ -32,21 +34,24 @@ class Numbers {
 // As many rows as the registers hold sums of N vectors for.
 constexpr int rows_of(int N) { return static_cast<int>(larger(1, smaller(8, (REGISTERS - N - 1) / N))); }
 
-// out[M][N] = start[N] + a[M, depth] panel[depth, N]
+// out[M][N] = start[N] + rows[M][depth] panel[depth, N]
 template <int M, int N>
-INLINE void product(const float* a, int64_t stride, const float* panel, int64_t depth, const Vec* start, Vec* out) {
+INLINE void product(const float* const* rows, const float* panel, int64_t depth, const Vec* start, Vec* out) {
+  const float* left[M];
   Vec sums[M][N];
 #pragma GCC unroll 16
-  for (int m = 0; m < M; m++)
+  for (int m = 0; m < M; m++) {
+    left[m] = rows[m];
 #pragma GCC unroll 16
     for (int n = 0; n < N; n++) sums[m][n] = start[n];
+  }
   for (int64_t k = 0; k < depth; k++) {
     Vec row[N];
 #pragma GCC unroll 16
     for (int n = 0; n < N; n++) row[n] = load(panel + (k * N + n) * WIDTH);
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
-      Vec factor = splat(a[m * stride + k]);
+      Vec factor = splat(left[m][k]);
 #pragma GCC unroll 16
       for (int n = 0; n < N; n++) sums[m][n] += factor * row[n];
     }
@@ -58,11 +63,67 @@ INLINE void product(const float* a, int64_t stride, const float* panel, int64_t 
 }
 
 template <int M, int N>
-inline void product_of(int rows, const float* a, int64_t stride, const float* panel, int64_t depth, const Vec* start, Vec* out) {
+inline void product_of(int count, const float* const* rows, const float* panel, int64_t depth, const Vec* start, Vec* out) {
   if constexpr (M > 1)
-    if (rows < M) return product_of<M - 1, N>(rows, a, stride, panel, depth, start, out);
-  product<M, N>(a, stride, panel, depth, start, out);
+    if (count < M) return product_of<M - 1, N>(count, rows, panel, depth, start, out);
+  product<M, N>(rows, panel, depth, start, out);
 }
+
+// Rows of an array, one after the other.
+struct Rows {
+  const float* first;
+  int64_t stride;
+  INLINE void operator()(int64_t b, int count, const float** rows) const {
+    for (int m = 0; m < count; m++) rows[m] = first + (b + m) * stride;
+  }
+};
+
+// Kernels packed so many vectors of columns at a time, (columns in groups, depth, vectors, WIDTH), and their products.
+template <int N>
+struct Panels {
+  static constexpr int ROWS = rows_of(N);
+  static constexpr int64_t UNITS = N * WIDTH;  // columns of a group
+
+  static int64_t groups(int64_t columns) { return (columns + UNITS - 1) / UNITS; }
+  static int64_t padded(int64_t columns) { return groups(columns) * UNITS; }
+  static int64_t size(int64_t depth, int64_t columns) { return depth * padded(columns); }
+
+  // Of a matrix (depth, columns), whose rows are so far apart.
+  static void pack(const float* from, int64_t depth, int64_t columns, int64_t row, float* to) {
+    for (int64_t k = 0; k < depth; k++)
+      for (int64_t c = 0; c < columns; c += N * WIDTH)
+        copy(from + k * row + c, smaller(N * WIDTH, columns - c), to + (c * depth + k * N * WIDTH));
+  }
+
+  // Of the transpose of a matrix (columns, depth).
+  static void pack_transposed(const float* from, int64_t depth, int64_t columns, float* to) {
+    for (int64_t c = 0; c < columns; c++) {
+      float* at = to + c / (N * WIDTH) * depth * N * WIDTH + c % (N * WIDTH);
+      for (int64_t k = 0; k < depth; k++) at[k * N * WIDTH] = from[c * depth + k];
+    }
+  }
+
+  // to(row, column, vector) for what the product of `count` rows has in the groups from g to end.
+  template <class Left, class F>
+  static void multiply(const Left& left, int64_t count, const float* panels, int64_t depth, int64_t columns,
+                       const float* bias, int64_t g, int64_t end, const F& to) {
+    for (; g < end; g++) {
+      Vec start[N], made[ROWS * N];
+      for (int i = 0; i < N; i++) {
+        const int64_t at = (g * N + i) * WIDTH;
+        start[i] = bias && at < columns ? load(bias + at, static_cast<int>(smaller(WIDTH, columns - at))) : Vec{};
+      }
+      for (int64_t b = 0; b < count; b += ROWS) {
+        const int some = static_cast<int>(smaller(ROWS, count - b));
+        const float* rows[ROWS] = {};
+        left(b, some, rows);
+        product_of<ROWS, N>(some, rows, panels + g * depth * N * WIDTH, depth, start, made);
+        for (int m = 0; m < some; m++)
+          for (int i = 0; i < N && (g * N + i) * WIDTH < columns; i++) to(b + m, (g * N + i) * WIDTH, made[m * N + i]);
+      }
+    }
+  }
+};
 
 // ---- what happens around a step ----
 
@@ -89,15 +150,112 @@ INLINE const float* keep_of(const Around& a, int product, int64_t row, int64_t f
   return a.keep[product] ? a.keep[product] + (a.keep_each_step ? row : first) * a.H : nullptr;
 }
 
+// The inputs of every step for some rows of the batch: as they are given, or projected a few steps at a time, which are
+// then read while they are in the cache.
+class Inputs {
+ public:
+  using Packed = Panels<4>;
+
+  // Panels of the input kernel, packed once a call; empty where the inputs are given.
+  static int64_t size(const Entering& a, int64_t width) { return a.x ? 0 : Packed::size(a.D, width); }
+  static void pack(const Entering& a, int64_t width, float* to) {
+    if (!a.x) Packed::pack(a.input_kernel, a.D, width, width, to);
+  }
+
+  Inputs(const Entering& a, int64_t width, const float* panels, int64_t first, int64_t rows)
+      : a_(a), width_(width), panels_(panels), first_(first), rows_(rows), steps_(a.x ? 0 : larger(1, 48 / rows)),
+        stride_(a.x ? width : Packed::padded(width)), made_(steps_ * rows * stride_) {}
+
+  bool given() const { return a_.x; }
+  int64_t steps() const { return larger(1, steps_); }  // that are made at once
+  int64_t stride() const { return stride_; }           // between rows
+
+  // Makes those of the steps from `step` on; the caller may share the work.
+  void make(int64_t step, int64_t part, int64_t parts) {
+    const int64_t groups = Packed::groups(width_), count = smaller(steps_, a_.steps - step);
+    auto source = [&](int64_t row, int some, const float** rows) {
+      int64_t t = step + row / rows_, b = row % rows_;
+      for (int m = 0; m < some; m++) {
+        rows[m] = a_.source + (position(a_, t) * a_.B + first_ + b) * a_.D;
+        if (++b == rows_) b = 0, t++;
+      }
+    };
+    Packed::multiply(source, count * rows_, panels_, a_.D, width_, a_.input_bias, groups * part / parts,
+                     groups * (part + 1) / parts,
+                     [&](int64_t row, int64_t column, Vec v) { store(made_.at(row * stride_ + column), v); });
+  }
+
+  const float* of(int64_t step) {
+    return a_.x ? a_.x + (position(a_, step) * a_.B + first_) * width_ : made_.at(step % steps_ * rows_ * stride_);
+  }
+
+ private:
+  const Entering& a_;
+  const int64_t width_;
+  const float* panels_;
+  const int64_t first_, rows_, steps_, stride_;
+  Numbers made_;
+};
+
+// ---- threads ----
+
 template <class F>
 void spread(const Host& host, int64_t blocks, const F& f) {
   host.run(host, blocks, [](const void* data, int64_t i) { (*static_cast<const F*>(data))(i); }, &f);
 }
 
-// How many threads share the rows of a sequence with so many parts of products.
-INLINE int64_t blocks_of(const Sizes& a, int64_t parts, const Host& host) {
-  const double work = 2.0 * a.steps * a.B * a.H * parts * a.H;
-  return work < 1e6 ? 1 : larger(1, smaller(host.threads, a.B));
+constexpr int64_t SPINS = 2000, MOST_WAITS = 1000;
+
+// Waits a little, in a loop that waits.
+INLINE void relax() {
+#ifdef __SSE2__
+  __builtin_ia32_pause();
+#endif
+}
+
+// How many threads there are for a walk: so many own rows of the batch, and each of them has so many, itself counted, to
+// share the units with.
+struct Threads {
+  int64_t blocks, team;
+};
+
+INLINE Threads threads_for(const Sizes& a, int64_t parts, const Host& host) {
+  const double step = 2.0 * a.B * a.H * parts * a.H;  // operations
+  if (step * a.steps < 1e6) return {1, 1};
+  const int64_t blocks = larger(1, smaller(host.threads, a.B));
+  const int64_t most = smaller(host.threads / blocks, static_cast<int64_t>(step / blocks / 5e4));
+  return {blocks, larger(1, most)};
+}
+
+// A walk in phases, each of which begins when the one before is done. The threads of a team take turns: whoever comes
+// takes the next part, and a thread that never comes is not missed. Where the others are stopped so often that waiting
+// for them is no gain, all but one leave.
+template <class Walk>
+void together(const Host& host, int64_t team, Walk& walk) {
+  const int64_t phases = walk.phases();
+  if (team == 1) {
+    for (int64_t i = 0; i < phases; i++) walk.phase(i, 0, 1);
+    return;
+  }
+  struct alignas(64) Count {
+    int64_t n = 0;
+  } next, done, members, waits;
+  spread(host, team, [&](int64_t) {
+    __atomic_fetch_add(&members.n, 1, __ATOMIC_RELAXED);
+    for (;;) {
+      if (__atomic_load_n(&waits.n, __ATOMIC_RELAXED) > MOST_WAITS) {
+        if (__atomic_fetch_sub(&members.n, 1, __ATOMIC_RELAXED) > 1) return;
+        __atomic_fetch_add(&members.n, 1, __ATOMIC_RELAXED);
+      }
+      const int64_t i = __atomic_fetch_add(&next.n, 1, __ATOMIC_RELAXED);
+      if (i >= phases * team) return;
+      for (int64_t spins = 0; __atomic_load_n(&done.n, __ATOMIC_ACQUIRE) < i / team * team; spins++)
+        if (spins < SPINS) relax();
+        else __atomic_fetch_add(&waits.n, 1, __ATOMIC_RELAXED), sched_yield();
+      walk.phase(i / team, i % team, team);
+      __atomic_fetch_add(&done.n, 1, __ATOMIC_RELEASE);
+    }
+  });
 }
 
 }  // namespace INSTRUCTIONS
