@@ -212,17 +212,18 @@ def _prepared(cell, x, state, how, kernels=None):
     steps, batch = ops.shape(x)[:2]
     given = []
     if kernels is not None:
-        joined, given = cell.joined_inputs(x, how)
+        joined, given = _wide(cell, cell.joined_inputs(x, how))
         made = {"joined": joined}
     elif cell.is_late(how):
         made, given = {"raw": cell.dropped(x, how)}, values(cell.read_by_step[2])
     else:
         made = {"inputs": list(cell.inputs_of_sequence(x, how).values())}
+    weights = weights_of_step(cell)
     flow = {
         "x": {**made, "delta": how.intervals(x, cell.state_dtype)} if cell.timed else made,
         "inputs": given,
         "state": [ops.cast(s, cell.state_dtype) for s in state],
-        "weights": weights_of_step(cell),
+        "weights": weights if kernels is None else _wide(cell, weights),
         "vectors": cell.values_of_vectors(),
         "reset_state": cell.initial_state(batch) if how.resets is not None else [],
         "probe": list(how.probe),
@@ -231,6 +232,11 @@ def _prepared(cell, x, state, how, kernels=None):
     if how.training:
         draw(cell, data, steps, batch)
     return flow, data
+
+
+def _wide(cell, arrays):
+    """Arrays in the dtype of the states, in which a native kernel computes whatever dtype they are rounded to."""
+    return keras.tree.map_structure(lambda a: ops.cast(a, cell.state_dtype), arrays)
 
 
 def walk_of(cell, how, path, lanes=False):
@@ -288,6 +294,7 @@ def obstacles(cell, how, equations):
         "all states at every step": how.emit == "states" and len(cell.states) > 1,
         "recurrent_dropout": how.training and cell.recurrent_dropout,
         "zoneout": any(cell.rates),
+        f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
     }
     found = {
         "masks": how.mask is not None and not kernels.MASKS,
@@ -296,10 +303,12 @@ def obstacles(cell, how, equations):
         f"memory={how.memory!r}": kernels.GRADIENTS and how.memory[0] != "store",
         "recurrent_clip": kernels.GRADIENTS and how.clip is not None,
         "gradients in the states": how.probe,
-        f"{cell.compute_dtype} inputs with float32 states": cell.compute_dtype != cell.state_dtype,
+        f"{cell.compute_dtype} inputs with float32 states": not kernels.WALKS
+        and cell.compute_dtype != cell.state_dtype,
     }
     found |= {name: asked and not kernels.WALKS for name, asked in around.items()}
-    return [*kernels.lacks(equations, cell.compute_dtype, how.training), *[n for n, asked in found.items() if asked]]
+    dtype = cell.state_dtype if kernels.WALKS else cell.compute_dtype
+    return [*kernels.lacks(equations, dtype, how.training), *[name for name, asked in found.items() if asked]]
 
 
 def _read_fused(cell, x, state, how, kernels):

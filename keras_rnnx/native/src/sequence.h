@@ -119,52 +119,69 @@ struct Sequence {
       }
     }
 
-    // One group of units of all rows: their products, and the equations.
+    // One group of units of all rows: their products, and the equations. What the units need is in local places, as the
+    // compiler must think that a store may change the others.
     void group(int64_t step, int64_t g) {
-      const int64_t H = a_.H, at = position(a_, step) * a_.B + first_, stride = inputs_.stride();
-      const float *x = inputs_.of(step), *left = a_.keep[0] ? memory_.at((C::S + 1) * rows_ * wide_) : now(0, step);
+      const int64_t H = a_.H, at = position(a_, step) * a_.B + first_, stride = inputs_.stride(), wide = wide_;
+      const float *x = inputs_.of(step) + g * UNITS, *left = a_.keep[0] ? memory_.at((C::S + 1) * rows_ * wide_) : now(0, step);
+      const bool given = inputs_.given();
       Vec start[N], vectors[TOGETHER][larger(C::P, 1)], bias[TOGETHER][C::X];
       for (int i = 0; i < TOGETHER; i++) {
         const int64_t unit = g * UNITS + i * WIDTH;
         const int n = static_cast<int>(larger(0, smaller(H - unit, WIDTH)));
-        const bool biased = n && a_.input_bias && inputs_.given();  // what is made here has its bias
+        const bool biased = n && a_.input_bias && given;  // what is made here has its bias
         for (int r = 0; r < C::R; r++) start[i * C::R + r] = a_.bias[0] && n ? load(a_.bias[0] + r * H + unit, n) : Vec{};
         for (int p = 0; p < C::P; p++) vectors[i][p] = n ? load(a_.vectors[p] + unit, n) : Vec{};
         for (int j = 0; j < C::X; j++) bias[i][j] = biased ? load(a_.input_bias + j * H + unit, n) : Vec{};
       }
-      for (int64_t b = 0; b < rows_; b += ROWS) {
-        const int count = static_cast<int>(smaller(ROWS, rows_ - b));
-        for (int m = 0; m < count && inputs_.given(); m++)  // they come from far away, while the products are made
-          for (int j = 0; j < C::X; j++) __builtin_prefetch(x + (b + m) * stride + j * H + g * UNITS);
-        const float* rows[ROWS] = {};
+      Places places;
+      for (int s = 0; s < C::S; s++) {
+        places.old[s] = now(s, step) + g * UNITS, places.next[s] = now(s, step + 1) + g * UNITS;
+        places.emit[s] = a_.emit[s] ? a_.emit[s] + at * H + g * UNITS : nullptr;
+      }
+      places.kept = a_.kept ? a_.kept + at * C::K * H + g * UNITS : nullptr;
+      const uint8_t* mask = a_.mask ? a_.mask + at : nullptr;
+      const int64_t rows = rows_, units = smaller(UNITS, H - g * UNITS);
+      for (int64_t b = 0; b < rows; b += ROWS) {
+        const int count = static_cast<int>(smaller(ROWS, rows - b));
+        for (int m = 0; m < count && given; m++)  // they come from far away, while the products are made
+          for (int j = 0; j < C::X; j++) __builtin_prefetch(x + (b + m) * stride + j * H);
+        const float* lefts[ROWS] = {};
         Vec made[ROWS * N];
-        Rows{left, wide_}(b, count, rows);
-        product_of<ROWS, N>(count, rows, panels_ + g * H * N * WIDTH, H, start, made);
-        for (int m = 0; m < count; m++)
-          for (int i = 0; i < TOGETHER; i++) {
-            const int64_t unit = g * UNITS + i * WIDTH;
-            if (unit >= H) break;
-            units(step, static_cast<int>(smaller(WIDTH, H - unit)), at + b + m, unit, x + (b + m) * stride + unit,
-                  &made[(m * TOGETHER + i) * C::R], bias[i], vectors[i], (b + m) * wide_ + unit);
+        Rows{left, wide}(b, count, lefts);
+        product_of<ROWS, N>(count, lefts, panels_ + g * H * N * WIDTH, H, start, made);
+        for (int m = 0; m < count; m++) {
+          const bool valid = !mask || mask[b + m];
+          for (int i = 0; i < TOGETHER && i * WIDTH < units; i++) {
+            const Vec* u = &made[(m * TOGETHER + i) * C::R];
+            const float* from = x + (b + m) * stride + i * WIDTH;
+            const int64_t row = b + m, unit = i * WIDTH, n = units - unit;
+            if (n >= WIDTH) one(places, WIDTH, valid, H, at, row, wide, unit, g * UNITS, from, u, bias[i], vectors[i]);
+            else one(places, static_cast<int>(n), valid, H, at, row, wide, unit, g * UNITS, from, u, bias[i], vectors[i]);
           }
+        }
       }
     }
 
-    // n units of one row: `row` counts the rows of all steps.
-    INLINE void units(int64_t step, int n, int64_t row, int64_t unit, const float* x_at, const Vec* u, const Vec* bias,
-                      const Vec* p, int64_t here) {
-      const int64_t H = a_.H, to = row * H + unit;
-      const bool valid = !a_.mask || a_.mask[row];
+    struct Places {
+      const float* old[C::S];
+      float *next[C::S], *emit[C::S], *kept;
+    };
+
+    // The n units of one row from `unit` on, counted from the `base` of a group.
+    INLINE void one(const Places& places, int n, bool valid, int64_t H, int64_t at, int64_t row, int64_t wide, int64_t unit,
+                    int64_t base, const float* from, const Vec* u, const Vec* bias, const Vec* p) {
+      const int64_t here = row * wide + unit, to = row * H + unit;
       Vec x[C::X], s[C::S], s_new[C::S], k[C::K];
-      for (int i = 0; i < C::X; i++) x[i] = load(x_at + i * H, n) + bias[i];
-      for (int i = 0; i < C::S; i++) s[i] = load(now(i, step) + here);
+      for (int i = 0; i < C::X; i++) x[i] = load(from + i * H, n) + bias[i];
+      for (int i = 0; i < C::S; i++) s[i] = load(places.old[i] + here);
       C::forward(x, u, s, p, s_new, k);
       for (int i = 0; i < C::S; i++) {
-        s_new[i] = valid ? zoned(a_, i, to, n, s_new[i], s[i]) : s[i];
-        store(now(i, step + 1) + here, s_new[i], n);
-        if (a_.emit[i]) store(a_.emit[i] + to, s_new[i], n);
+        s_new[i] = valid ? zoned(a_, i, at * H + base + to, n, s_new[i], s[i]) : s[i];
+        store(places.next[i] + here, s_new[i], n);
+        if (places.emit[i]) store(places.emit[i] + to, s_new[i], n);
       }
-      for (int i = 0; i < C::K && a_.kept; i++) store(a_.kept + (row * C::K + i) * H + unit, k[i], n);
+      for (int i = 0; i < C::K && places.kept; i++) store(places.kept + (row * C::K + i) * H + unit, k[i], n);
     }
 
     const Forward& a_;
