@@ -34,6 +34,9 @@ CASES = {
     "learned-resets": ((4, 6, 2, 33), {"learn_initial_state": True}, ("mask", "resets")),
     "no-bias-states": ((3, 5, 2, 16), {"use_bias": False, "return_all_states": True}, ()),
     "dropout-zoneout": ((4, 5, 3, 7), {"dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.3}, ("mask",)),
+    "shared-units": ((1, 60, 3, 150), {}, ()),
+    "dropout-shared-units": ((2, 60, 3, 150), {"recurrent_dropout": 0.4, "zoneout": 0.2}, ("mask", "resets")),
+    "shared-units-backwards": ((1, 60, 3, 150), {"go_backwards": True}, ("mask", "resets")),
     "dropout-at-each-step": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ("resets",)),
 }
 # Steps that are programs: vectors, activations that have no cell of their own, operands that are computed, products of
@@ -185,6 +188,22 @@ def test_one_program_takes_any_batch_and_length(make, rng):
         (want,) = gradients(lambda x: ops.sum(layer(x, training=True) ** 2), [x])
         np.testing.assert_allclose(array(slope(x)), want, **CLOSE)
     assert slope.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_rounded_weights(dtype, rng):
+    """Weights, inputs and outputs are rounded, and nothing else: sums and states are float32."""
+    x = rng.normal(size=(2, 5, 3))
+    half, single = (keras_rnnx.LSTM(17, return_sequences=True, dtype=p) for p in (f"mixed_{dtype}", "float32"))
+    for layer in (half, single):
+        layer.build(x.shape)
+    weights = [rng.normal(scale=0.3, size=w.shape) for w in half.weights]
+    half.set_weights(weights)
+    single.set_weights([array(ops.cast(tensor(w, dtype), "float32")) for w in weights])
+    assert keras_rnnx.explain(half)[0].path == "native"
+    rounded = tensor(x, dtype)
+    expected = array(ops.cast(ops.cast(single(ops.cast(rounded, "float32")), dtype), "float32"))
+    np.testing.assert_array_equal(array(ops.cast(half(rounded), "float32")), expected)
 
 
 def test_large_inputs_saturate():
