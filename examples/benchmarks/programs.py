@@ -1,6 +1,8 @@
-"""A case as one step that can be run and timed, on TensorFlow, JAX or torch."""
+"""A case as one step that can be run and timed, on TensorFlow, JAX, torch or ONNX Runtime."""
 
 import dataclasses
+import pathlib
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
@@ -37,6 +39,8 @@ def build(peer, name, shape, mode, weights=None):
     """A `Program` for a peer, the name of a case, (B, T, D, H) and a mode."""
     if peer == "torch":
         return _torch_program(CASES[name], shape, mode)
+    if peer == "onnx":
+        return _onnx_program(CASES[name], shape)
     return _keras_program(CASES[name], peer, shape, mode, weights)
 
 
@@ -177,3 +181,22 @@ def _torch_program(case, shape, mode):
             return [outputs()]
 
     return Program(train if mode == "train" else infer, jit=False, parameters=sum(w.numel() for w in weights))
+
+
+# ---- ONNX Runtime ----
+
+
+def _onnx_program(case, shape):
+    """Our layer as ONNX's own operator, at inference, with the settings that a session has by default."""
+    import onnxruntime
+
+    import keras_rnnx
+
+    x, _ = data(shape, masked=False)
+    model = _model(case, "ours", shape)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.onnx"
+        keras_rnnx.export_onnx(model, path)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return Program(lambda: session.run(None, {given.name: x}), jit=False, parameters=model.count_params(), model=model)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-PEERS = ("ours", "ours-jit", "keras", "keras-jit", "torch")
+PEERS = ("ours", "ours-jit", "keras", "keras-jit", "torch", "onnx")
 BACKENDS = ("tensorflow", "jax")
 MODES = ("train", "infer")
 SHAPES = (  # (B, T, D, H)
@@ -27,6 +27,7 @@ class Case:
         keras: `keras(keras.layers, H)` gives a layer, or a list of layers to apply in turn.
         torch: `torch(torch.nn, D, H)` gives a module; or a string that says why there is none.
         masked: whether the layer reads sequences of random lengths, padded on the right.
+        onnx: whether ONNX has an operator for the layer, which ONNX Runtime then takes part with, at inference.
         modes: the modes in which the case differs from every other case.
         against: the name of the case whose time is the unit of this one's cost, or None.
     """
@@ -37,11 +38,18 @@ class Case:
     keras: Callable
     torch: Callable | str
     masked: bool = False
+    onnx: bool = False
     modes: tuple = MODES
     against: str | None = None
 
-    def lacks(self, peer, backend):
-        """Why a peer takes no part, or None if it does."""
+    def lacks(self, peer, backend, mode=None):
+        """Why a peer takes no part, in a mode or in any, or None if it does."""
+        if peer == "onnx":
+            if not self.onnx:
+                return "ONNX has no operator for it"
+            if backend == "jax":
+                return "models are exported from TensorFlow"
+            return "ONNX Runtime computes no gradients" if mode == "train" else None
         if peer == "torch":
             return self.torch if isinstance(self.torch, str) else None
         if backend == "jax" and peer.endswith("-jit"):
@@ -80,14 +88,16 @@ _CASES = (
         ours=lambda rnnx, H: rnnx.VanillaRNN(H, return_sequences=True),
         keras=lambda layers, H: layers.SimpleRNN(H, return_sequences=True),
         torch=lambda nn, D, H: nn.RNN(D, H, batch_first=True),
+        onnx=True,
     ),
-    Case("lstm", "LSTM", ours=_lstm, keras=_lstm, torch=_torch_lstm),
+    Case("lstm", "LSTM", ours=_lstm, keras=_lstm, torch=_torch_lstm, onnx=True),
     Case(
         "gru",
         "GRU (reset after the product)",
         ours=lambda rnnx, H: rnnx.GRU(H, return_sequences=True),
         keras=lambda layers, H: layers.GRU(H, return_sequences=True),
         torch=lambda nn, D, H: nn.GRU(D, H, batch_first=True),
+        onnx=True,
     ),
     Case(
         "mgu",
@@ -132,9 +142,9 @@ _CASES = (
 CASES = {case.name: case for case in _CASES}
 
 
-def entrants(case, peers, backend):
+def entrants(case, peers, backend, mode):
     """The (peer, case) pairs that are timed side by side for a case, the case it is measured against included."""
-    taking_part = [p for p in peers if case.lacks(p, backend) is None]
+    taking_part = [p for p in peers if case.lacks(p, backend, mode) is None]
     own = [(peer, case.name) for peer in taking_part]
     if case.against is None:
         return own

@@ -1,4 +1,4 @@
-"""Times keras_rnnx against keras.layers and torch.nn on the CPU; see README.md in this folder.
+"""Times keras_rnnx against keras.layers, torch.nn and ONNX Runtime on the CPU; see README.md in this folder.
 
 python examples/benchmarks/run.py --targets --json runs/benchmark.json
 python examples/benchmarks/run.py --cases lstm,gru --shapes 0,1 --mode train
@@ -111,7 +111,7 @@ def on_all(workers, do, **arguments):
 
 def measure(workers, case, shape, mode, rounds, seconds):
     """Builds a case for every peer, then times them in turn; returns a unit, see `summary`."""
-    pairs = entrants(case, [w.peer for w in workers], workers[0].backend)
+    pairs = entrants(case, [w.peer for w in workers], workers[0].backend, mode)
     by_peer = {w.peer: w for w in workers}
     taking_part = [w for w in workers if (w.peer, case.name) in pairs]
     built = {}

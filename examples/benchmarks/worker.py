@@ -42,6 +42,8 @@ class Worker:
         versions = {"keras": keras.__version__, "keras_rnnx": keras_rnnx.__version__}
         backend = keras.backend.backend()
         versions[backend] = __import__(backend).__version__
+        if self.peer == "onnx":
+            versions["onnxruntime"] = __import__("onnxruntime").__version__
         return {**versions, "numpy": __import__("numpy").__version__}
 
     def build(self, case, shape, mode):
