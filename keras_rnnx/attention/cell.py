@@ -205,10 +205,9 @@ class AttentionCell(ComposedCell):
     def attended(self, memory, mask):
         """See `AbstractCell`. A varying length is padded to one of a few, as each of them compiles."""
         given = {"memory": memory, "mask": ops.ones(ops.shape(memory)[:2], "bool") if mask is None else mask}
-        padded, length = backend.bucket(tree.map_structure(lambda a: ops.swapaxes(a, 0, 1), given))
+        padded, length = backend.bucket(given, batch_first=tuple(given))
         if length is None:
             return self.prepare(memory, mask)
-        padded = tree.map_structure(lambda a: ops.swapaxes(a, 0, 1), padded)
         prepared = self.prepare(padded["memory"], padded["mask"])
         return [{**one, "length": ops.shape(memory)[1]} for one in prepared]
 

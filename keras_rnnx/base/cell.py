@@ -214,16 +214,32 @@ class Cell(ProjectingCell):
         """
         return dict(zip(self.gates, self.project(x), strict=True))
 
+    @property
+    def is_projected(self):
+        """Whether `inputs` is x W + b, and nothing else, which a native kernel makes by itself."""
+        own = ("inputs", "inputs_of_sequence", "project", "product", "with_bias", "times")
+        other = any(getattr(type(self), name) is not getattr(Cell, name) for name in own)
+        return not other and not self.normalization and self.multiply is None
+
+    def reads_batch_first(self, how):
+        """A native kernel can, where it projects the inputs."""
+        if type(self).read is not Cell.read or not self.is_projected:
+            return False
+        kernels = self.path(how).kernels
+        return kernels is not None and kernels.WALKS
+
     def joined_inputs(self, x, how):
         """`inputs_of_sequence` for a native kernel: the arrays side by side, or what it projects them from.
+
+        Args:
+            x: (T, B, D), or (B, T, D) as the `Reading` says.
+            how: a `Reading`.
 
         Returns:
             A pair of a list of one array and a dict: the inputs (T, B, G*H) that are still to get the "bias" (G*H,),
             if there is one; or x (T, B, D) and, besides that bias, the "kernel" (D, G*H).
         """
-        own = ("inputs", "inputs_of_sequence", "project", "product", "with_bias", "times")
-        other = any(getattr(type(self), name) is not getattr(Cell, name) for name in own)
-        if other or self.normalization or self.multiply is not None:
+        if not self.is_projected:
             return [joined(list(self.inputs_of_sequence(x, how).values()))], {}
         bias = self.input_bias()
         given = {} if bias is None else {"bias": bias}

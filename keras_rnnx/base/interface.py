@@ -50,6 +50,7 @@ class Reading:
         probe: nothing, or an array (T, B, ...) of the state dtype for each state, whatever it holds: its gradient is
             that of the loss in the state after each step.
         attended: what the cell's `attended` made of a memory, or None.
+        batch_first: whether the inputs, and the results of all steps, are (B, T, ...): see `reads_batch_first`.
     """
 
     mask: object = None
@@ -63,6 +64,7 @@ class Reading:
     clip: float | None = None
     probe: list | tuple = ()
     attended: object = None
+    batch_first: bool = False
 
     def unprobed(self, cell, why):
         """Raises, with the reason why a cell cannot tell the gradients in its states, where they are asked for."""
@@ -111,6 +113,7 @@ class Reading:
             save=self.training,
             remat=self.memory[1] if self.memory[0] == "remat" else None,
             clip=self.clip,
+            batch_first=self.batch_first,
             **more,
         )
 
@@ -125,6 +128,7 @@ class Result:
         outputs: (T, B, O), or None where only the last was asked for.
         states: every state as (T, B, ...), or None unless asked for.
         start: the output before the first step and the states there, where a masked walk goes in reverse; else None.
+        batch_first: whether outputs and states of all steps are (B, T, ...).
     """
 
     output: object
@@ -132,6 +136,7 @@ class Result:
     outputs: object = None
     states: object = None
     start: object = None
+    batch_first: bool = False
 
 
 class Shape(tuple):
@@ -190,6 +195,11 @@ class AbstractCell(FromConfig, Parts, Uncast):
 
     def check_inputs(self, shapes):
         """Called at each call with the static shapes of the inputs: raises where they do not fit."""
+
+    def reads_batch_first(self, how):
+        """Whether `read` can do a `Reading` without the time axis in front."""
+        del how
+        return False
 
     def start(self, batch, how):
         """The states before the first step, a flat list, for a `Reading`. Default: `get_initial_state`."""

@@ -218,9 +218,11 @@ class ProjectingCell(Quantizable, AbstractCell):
         return None if self.bias is None else self._cast(self.bias)
 
     def dropped(self, x, how):
-        """The inputs (T, B, D) with dropout, where the `Reading` is one of training."""
+        """The inputs of a sequence with dropout, (B, D) for all steps, where the `Reading` is one of training."""
         if how.training and self.dropout:
-            ones = ops.ones((1, *ops.shape(x)[1:]), x.dtype)
+            shape = list(ops.shape(x))
+            shape[1 if how.batch_first else 0] = 1
+            ones = ops.ones(shape, x.dtype)
             x = x * keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
         return x
 

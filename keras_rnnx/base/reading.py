@@ -148,7 +148,7 @@ def single_step(cell, inputs, states, deltas=None):
 
 
 def read(cell, x, state, how):
-    """Reads a sequence x (T, B, D) from a list of states; returns a `Result`."""
+    """Reads a sequence x (T, B, D), or (B, T, D) as the `Reading` says, from a list of states; returns a `Result`."""
     path = cell.path(how)
     if path.kernels is not None and not path.kernels.WALKS:
         return _read_fused(cell, cell.dropped(x, how), state, how, path.kernels)
@@ -209,7 +209,7 @@ def alike(cells):
 
 def _prepared(cell, x, state, how, kernels=None):
     """What the engine takes: `flow` and `data`, see there."""
-    steps, batch = ops.shape(x)[:2]
+    steps, batch = ops.shape(x)[1::-1] if how.batch_first else ops.shape(x)[:2]
     given = []
     if kernels is not None:
         joined, given = _wide(cell, cell.joined_inputs(x, how))
@@ -260,6 +260,7 @@ def result_of(cell, flow, emit, final, how):
         outputs=cell.readout(emit[0]) if emit else None,
         states=emit if how.emit == "states" else None,
         start=[cell.readout(flow["state"][0]), *flow["state"]] if how.holds_start else None,
+        batch_first=how.batch_first,
     )
 
 

@@ -22,6 +22,6 @@ def watching(watch):
 
 
 def watched(layer, x, state, how):
-    """The `Reading` that a layer does."""
+    """The `Reading` that a layer does; `x` is a function that gives the inputs."""
     watch = _WATCH.get()
-    return how if watch is None else watch(layer, x, state, how)
+    return how if watch is None else watch(layer, x(), state, how)

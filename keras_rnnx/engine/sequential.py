@@ -42,6 +42,7 @@ class Walk:
         compiled: run as a compiled region.
         kernel: the native `Kernel` that walks instead of the loop, or None. With one, x holds the inputs side by side,
             or what they are projected from, of which `Engine.inputs` makes what a step reads.
+        batch_first: whether x and the states at every step are (B, T, ...); only with a kernel.
         save: store in the forward pass what the gradient needs.
         remat: keep only every k-th state and recompute the others; None keeps all.
         late: whether x holds inputs as they come, of which `Engine.inputs` makes what a step reads, k steps at a time;
@@ -57,6 +58,7 @@ class Walk:
     unroll: bool = False
     compiled: bool = True
     kernel: object = None
+    batch_first: bool = False
     save: bool = True
     lanes: bool = False
     remat: int | None = None
@@ -100,7 +102,8 @@ class Engine:
         """
         flow = {"probe": [], "inputs": [], **flow}
         slots = {"x": flow["x"], "probe": flow["probe"], "slots": data["slots"]}
-        steps = ops.shape(tree.flatten(slots)[0])[0]
+        time = 1 if walk.batch_first else 0
+        steps = ops.shape(tree.flatten(slots["x"] if time else slots)[0])[time]
         whole, data = True, dict(data)
         if walk.remat and isinstance(steps, int):
             walk = dataclasses.replace(walk, remat=min(walk.remat, steps))
@@ -108,13 +111,15 @@ class Engine:
             whole = isinstance(steps, int) and steps % walk.remat == 0
             slots = slots if whole else _whole_segments(slots, steps, walk)
         elif walk.compiled and not walk.unroll:
-            slots, length = backend.bucket(slots)
+            slots, length = backend.bucket(slots, batch_first=("x",) if walk.batch_first else ())
             whole = length is None
             if not whole:
                 data["length"] = length
         flow, data = {**flow, "x": slots["x"], "probe": slots["probe"]}, {**data, "slots": slots["slots"]}
         outputs = self._function(walk)(flow, data)
-        return outputs if whole else {**outputs, "emit": [a[:steps] for a in outputs["emit"]]}
+        if whole:
+            return outputs
+        return {**outputs, "emit": [a[:, :steps] if time else a[:steps] for a in outputs["emit"]]}
 
     def _function(self, walk):
         if walk not in self._functions:
@@ -223,16 +228,21 @@ def _backward(engine, walk, args, saved, cotangents):
 
 def _differentiable(engine, walk, forward, backward):
     """Both with the derivatives of the compiled loop."""
-    plain = dataclasses.replace(walk, kernel=None)
+    plain = dataclasses.replace(walk, kernel=None, batch_first=False)
+
+    def turned(arrays):
+        return tree.map_structure(lambda a: ops.swapaxes(a, 0, 1), arrays) if walk.batch_first else arrays
 
     def for_loop(flow):
-        return {**flow, "x": engine.inputs(flow["inputs"], flow["x"], False), "inputs": []}
+        return {**flow, "x": engine.inputs(flow["inputs"], turned(flow["x"]), False), "inputs": []}
 
     def plain_forward(flow, data):
-        return _forward(engine, plain, for_loop(flow), data)
+        outputs, saved = _forward(engine, plain, for_loop(flow), data)
+        return {**outputs, "emit": turned(outputs["emit"])}, saved
 
     def plain_backward(args, saved, cotangents):
         flow, data = args
+        cotangents = {**cotangents, "emit": turned(cotangents["emit"])}
         flow, _, pull = backend.vjp(lambda flow: (for_loop(flow), ()), flow)
         loop = functools.partial(_backward, engine, plain)
         (dflow,) = _gradients(engine, plain, loop, (flow, data), saved, cotangents)

@@ -1,5 +1,6 @@
 """The layer contract, once: `RNN` walks any cell; `CellLayer` is an `RNN` that makes its own cell."""
 
+import dataclasses
 import inspect
 
 import keras
@@ -132,7 +133,7 @@ class RNN(StatefulLayer):
         """Checks the arguments of a call and reads the sequence.
 
         Returns:
-            The `Result`, time-major and aligned to time, and the mask (B, T) or None.
+            The `Result`, aligned to time, and the mask (B, T) or None.
         """
         x, state, how, mask = self.prepared(sequences, initial_state, given)
         more = {} if given.constants is None else {"constants": given.constants}
@@ -142,7 +143,10 @@ class RNN(StatefulLayer):
         return result, mask
 
     def prepared(self, sequences, initial_state, given):
-        """The arguments of a call, checked: time-major inputs, states, the `Reading`, and the mask (B, T) or None."""
+        """The arguments of a call, checked: inputs, states, the `Reading`, and the mask (B, T) or None.
+
+        The inputs are time-major, unless the `Reading` says that the batch comes first.
+        """
         static = self._checked_shape(sequences)
         self._check_constants(given.constants)
         first = tree.flatten(sequences)[0]
@@ -154,8 +158,15 @@ class RNN(StatefulLayer):
         state = self._start(initial_state, batch, static[0], how)
         if mask is not None:  # whatever stands at masked steps: it must not reach a gradient, times zero
             sequences = tree.map_structure(lambda a: masks.quiet(a, mask), sequences)
-        x = tree.map_structure(self._time_major, sequences)
-        return x, state, watched(self, x, state, how), mask
+        x = tree.map_structure(self._cast_inputs, sequences)
+
+        def time_major():
+            return tree.map_structure(lambda a: ops.swapaxes(a, 0, 1), x)
+
+        how = watched(self, time_major, state, how)
+        if self.cell.reads_batch_first(how):
+            return x, state, dataclasses.replace(how, batch_first=True), mask
+        return time_major(), state, how, mask
 
     @property
     def quantization_mode(self):
@@ -200,10 +211,9 @@ class RNN(StatefulLayer):
             attended=attended,
         )
 
-    def _time_major(self, a):
+    def _cast_inputs(self, a):
         is_float = keras.backend.is_float_dtype(a.dtype)
-        a = ops.cast(a, self.cell.compute_dtype) if is_float or self.cell.casts_inputs else a
-        return ops.swapaxes(a, 0, 1)
+        return ops.cast(a, self.cell.compute_dtype) if is_float or self.cell.casts_inputs else a
 
     def results(self, result, mask, aligned=False):
         """Batch-major results, in the order and dtypes that the caller is promised.
@@ -215,7 +225,7 @@ class RNN(StatefulLayer):
         """
 
         def finished(a, dtype, start):
-            a = ops.swapaxes(a, 0, 1)
+            a = a if result.batch_first else ops.swapaxes(a, 0, 1)
             if self.go_backwards and not aligned:
                 a = masks.reorder(a, mask, start)
             return ops.cast(a, dtype)

@@ -8,8 +8,8 @@ from keras_rnnx.engine.pieces import merged
 from keras_rnnx.engine.segment import Asked, kind_of
 
 # The bits of `flags`, as in src/around.h.
-BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS, PROJECTS = (
-    1 << i for i in range(11)
+BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS, PROJECTS, BATCH_FIRST = (
+    1 << i for i in range(12)
 )
 
 TINY = float(np.finfo("float32").tiny)
@@ -21,7 +21,7 @@ def forward(engine, walk, flow, data, save=True):
     around, flags = _around(kernel, walk, flow, data)
     states, lefts = kernel.stored(_drops(flags))
     units = flow["state"][0].shape[-1]
-    steps, state = ((0, 1), (units,)), ((1,), (units,))
+    steps, state = ((0, 1), (units,)), _of_a_state(walk, units)
     results = [steps] * len(walk.emit) + [state] * kernel.states
     results += [steps] * (len(states) + len(lefts)) + [((0, 1), (kernel.kept * units,))] if save else []
     given = [x, *flow["state"], *around, *flow["reset_state"]]
@@ -41,7 +41,7 @@ def backward(engine, walk, args, saved, cotangents):
     kernel, biased = walk.kernel, "bias" in flow["inputs"]
     around, flags = _around(kernel, walk, flow, data)
     units = flow["state"][0].shape[-1]
-    state = ((1,), (units,))
+    state = _of_a_state(walk, units)
     counts = [kernel.inputs, *(() if kernel.same else [product.parts for product in kernel.products])]
     results = [((0, 1), (count * units,)) for count in counts]
     results += [state] * kernel.states + [((), (units,))] * len(kernel.vectors)
@@ -66,6 +66,11 @@ def backward(engine, walk, args, saved, cotangents):
         "inputs": {"bias": dbias[0]} if biased else {},
         "rows": {"lefts": saved["left"], "products": du},
     }
+
+
+def _of_a_state(walk, units):
+    """The shape of a state: the axis of the batch in the first argument, and the units."""
+    return (0 if walk.batch_first else 1,), (units,)
 
 
 def unprojected(flow, gradients):
@@ -108,7 +113,7 @@ def _around(kernel, walk, flow, data):
     }
     draws = slots.get("zoneout", [])
     flags = sum(flag for flag, a in found.items() if a is not None)
-    flags |= (DRAWS if draws else 0) | (REVERSE if walk.reverse else 0)
+    flags |= (DRAWS if draws else 0) | (REVERSE if walk.reverse else 0) | (BATCH_FIRST if walk.batch_first else 0)
     flags |= BIAS if weights and "bias" in weights[0] else 0
     matrices = [w[key] for w in weights for key in ("kernel", "bias") if key in w]
     vectors = [ops.broadcast_to(flow["vectors"][name], (units,)) for name in kernel.vectors]

@@ -101,8 +101,9 @@ def matmul(left, right, dtype):
     return jnp.matmul(left.astype(right.dtype), right, preferred_element_type=dtype)
 
 
-def bucket(slots):
+def bucket(slots, batch_first=()):
     """JAX shapes are static: nothing to pad."""
+    del batch_first
     return slots, None
 
 

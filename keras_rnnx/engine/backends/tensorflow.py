@@ -216,24 +216,31 @@ def matmul(left, right, dtype):
     return tf.cast(product, dtype)
 
 
-def bucket(slots):
+def bucket(slots, batch_first=()):
     """Pads a time axis of unknown length to the next of a few lengths, four to an octave.
+
+    Args:
+        slots: a dict of trees of arrays whose first axis is time; time is the second in those that `batch_first` names.
 
     Returns:
         The padded slots and the true length, a scalar; or the slots and None where the length is static.
     """
-    first = tree.flatten(slots)[0]
-    if first.shape[0] is not None and tf.inside_function():
+    key, *_ = (key for key in slots if tree.flatten(slots[key]))
+    first, axis = tree.flatten(slots[key])[0], int(key in batch_first)
+    if first.shape[axis] is not None and tf.inside_function():
         return slots, None
-    length = tf.shape(first)[0]
+    length = tf.shape(first)[axis]
     grains = tf.constant([2**k for k in range(20)])
     grain = tf.reduce_max(tf.where(4 * grains < length, grains, 1))
     extra = -length % grain
 
-    def pad(a):
-        return tf.pad(a, [[0, extra]] + [[0, 0]] * (len(a.shape) - 1))
+    def pad(a, axis):
+        return tf.pad(a, [[0, extra if i == axis else 0] for i in range(len(a.shape))])
 
-    return tree.map_structure(pad, slots), length
+    def padded(key):
+        return tree.map_structure(lambda a: pad(a, int(key in batch_first)), slots[key])
+
+    return {key: padded(key) for key in slots}, length
 
 
 def now():

@@ -149,8 +149,9 @@ def matmul(left, right, dtype):
     return ops.cast(torch.matmul(left.to(right.dtype), right), dtype)
 
 
-def bucket(slots):
+def bucket(slots, batch_first=()):
     """Torch shapes are static: nothing to pad."""
+    del batch_first
     return slots, None
 
 

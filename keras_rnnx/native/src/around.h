@@ -4,7 +4,7 @@
 #include "host.h"
 
 enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256,
-            INPUT_BIAS = 512, PROJECTS = 1024 };
+            INPUT_BIAS = 512, PROJECTS = 1024, BATCH_FIRST = 2048 };
 
 // The sizes of an argument, or none where it is no array of so many axes.
 inline bool sized(const ffi::RemainingArgs& given, size_t which, size_t axes, const int64_t** found) {
@@ -18,10 +18,13 @@ inline bool sized(const ffi::RemainingArgs& given, size_t which, size_t axes, co
 inline bool sizes_of(const ffi::RemainingArgs& given, int64_t beside, int64_t flags, Sizes* sizes) {
   const int64_t* found;
   if (!sized(given, 0, 3, &found)) return false;
-  sizes->T = sizes->steps = found[0], sizes->B = found[1], sizes->H = found[2] / beside;
-  sizes->reverse = flags & REVERSE;
+  sizes->reverse = flags & REVERSE, sizes->batch_first = flags & BATCH_FIRST;
+  sizes->T = sizes->steps = found[sizes->batch_first], sizes->B = found[!sizes->batch_first], sizes->H = found[2] / beside;
   return true;
 }
+
+// The shape of an array of steps with so many numbers in each row.
+inline Shape of_steps(const Sizes& a, int64_t n) { return a.batch_first ? Shape{a.B, a.T, n} : Shape{a.T, a.B, n}; }
 
 // The same on the way forwards, whose inputs of so many arrays may have to be projected: from the second argument.
 inline bool sizes_of(const ffi::RemainingArgs& given, int64_t beside, int64_t flags, Entering* a) {
@@ -35,10 +38,10 @@ inline bool sizes_of(const ffi::RemainingArgs& given, int64_t beside, int64_t fl
 
 inline void take_inputs(int64_t beside, int64_t flags, Args& args, Entering* a) {
   if (flags & PROJECTS) {
-    a->source = args.numbers("x", {a->T, a->B, a->D});
+    a->source = args.numbers("x", of_steps(*a, a->D));
     a->input_kernel = args.numbers("input kernel", {a->D, beside * a->H});
   } else {
-    a->x = args.numbers("x", {a->T, a->B, beside * a->H});
+    a->x = args.numbers("x", of_steps(*a, beside * a->H));
   }
 }
 

@@ -1,5 +1,5 @@
-// What a kernel is given: plain pointers. Arrays of steps are (T, B, H), or (T, B, n H) where n stand side by side;
-// states are (B, H), flags (T, B) of one byte.
+// What a kernel is given: plain pointers. Arrays of steps are (T, B, H), or (T, B, n H) where n stand side by side; states
+// are (B, H), flags (T, B) of one byte. With `batch_first` the arrays of steps are (B, T, H), but for what is drawn.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ constexpr int MOST = 16;  // arrays of one kind
 struct Sizes {
   int64_t T, B, H;
   int64_t steps;  // of the T, those that are walked: the first ones
-  bool reverse;
+  bool reverse, batch_first;
 };
 
 // What both ways read. An array that is not there is null; one for each product or state has so many places.

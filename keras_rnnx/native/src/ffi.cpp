@@ -26,14 +26,14 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Remai
   take_around(counts_of(cell, flags), flags, rates, args, &a);
   for (int i = 0; i < cell.S && flags & RESET; i++) a.reset_state[i] = args.numbers("reset_state", {a.B, a.H});
   for (int i = 0; i < cell.S; i++)
-    if (emit >> i & 1) a.emit[i] = rets.numbers("emit", {a.T, a.B, a.H});
+    if (emit >> i & 1) a.emit[i] = rets.numbers("emit", of_steps(a, a.H));
   for (int i = 0; i < cell.S; i++) a.final[i] = rets.numbers("final", {a.B, a.H});
   if (flags & SAVE) {
     // The left operand of the product is the first state, unless factors come between.
     for (int i = 0; i < cell.S; i++)
-      if (cell.BEFORE >> i & 1 || (!i && !a.keep[0])) a.before[i] = rets.numbers("before", {a.T, a.B, a.H});
-    if (a.keep[0]) a.left = rets.numbers("left", {a.T, a.B, a.H});
-    a.kept = rets.numbers("kept", {a.T, a.B, cell.K * a.H});
+      if (cell.BEFORE >> i & 1 || (!i && !a.keep[0])) a.before[i] = rets.numbers("before", of_steps(a, a.H));
+    if (a.keep[0]) a.left = rets.numbers("left", of_steps(a, a.H));
+    a.kept = rets.numbers("kept", of_steps(a, cell.K * a.H));
   }
   args.finish();
   rets.finish();
@@ -50,15 +50,15 @@ ffi::Error backward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Rema
   if (!sizes_of(given, cell.K, flags, &a)) return finished("Expected arrays of steps (T, B, H). Received: others");
   Args args(given, &error);
   Rets rets(made, &error);
-  a.kept = args.numbers("kept", {a.T, a.B, cell.K * a.H});
+  a.kept = args.numbers("kept", of_steps(a, cell.K * a.H));
   take_around(counts_of(cell, flags), flags, rates, args, &a);
   for (int i = 0; i < cell.S; i++)
-    if (cell.BEFORE >> i & 1) a.before[i] = args.numbers("before", {a.T, a.B, a.H});
+    if (cell.BEFORE >> i & 1) a.before[i] = args.numbers("before", of_steps(a, a.H));
   for (int i = 0; i < cell.S; i++)
-    if (emit >> i & 1) a.demit[i] = args.numbers("demit", {a.T, a.B, a.H});
+    if (emit >> i & 1) a.demit[i] = args.numbers("demit", of_steps(a, a.H));
   for (int i = 0; i < cell.S; i++) a.dfinal[i] = args.numbers("dfinal", {a.B, a.H});
-  a.dx = rets.numbers("dx", {a.T, a.B, cell.X * a.H});
-  if (!cell.SAME) a.du = rets.numbers("du", {a.T, a.B, cell.R * a.H});
+  a.dx = rets.numbers("dx", of_steps(a, cell.X * a.H));
+  if (!cell.SAME) a.du = rets.numbers("du", of_steps(a, cell.R * a.H));
   for (int i = 0; i < cell.S; i++) a.dstate[i] = rets.numbers("dstate", {a.B, a.H});
   for (int i = 0; i < cell.P; i++) a.dvectors[i] = rets.numbers("dvector", {a.H});
   if (flags & INPUT_BIAS) a.dinput_bias = rets.numbers("dinput_bias", {cell.X * a.H});

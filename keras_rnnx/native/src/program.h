@@ -106,17 +106,14 @@ struct Interpreted {
   static int64_t padded(int64_t H) { return larger((H + CHUNK - 1) / CHUNK * CHUNK, Panels<N>::padded(H)); }
 
   static void forward(const ProgramForward& a, const Code& code, const Host& host) {
-    const int64_t H = a.H, walked = a.steps * a.B * H, rest = (a.T - a.steps) * a.B * H;
-    const int64_t width = code.inputs * H;
+    const int64_t H = a.H, width = code.inputs * H;
     Numbers panels(code.parts * Panels<N>::size(H, H)), input_panels(Inputs::size(a, width));
     Inputs::pack(a, width, input_panels.at(0));
     for (int64_t j = 0, at = 0; j < code.products; j++)
       for (int64_t p = 0; p < code.product[j].parts; p++, at++)
         Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, panels.at(at * Panels<N>::size(H, H)));
-    for (int64_t s = 0; s < code.states; s++)
-      if (a.before[s]) clear(a.before[s] + walked, rest);
-    for (int64_t j = 0; j < code.products; j++)
-      if (a.left[j]) clear(a.left[j] + walked, rest);
+    for (int64_t s = 0; s < code.states; s++) clear_rest(a, a.before[s], H);
+    for (int64_t j = 0; j < code.products; j++) clear_rest(a, a.left[j], H);
     const int64_t blocks = threads_for(a, larger(code.parts, 1), host).blocks;
     spread(host, blocks, [&](int64_t i) {
       forward_rows(a, code, panels.at(0), input_panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks);
@@ -124,15 +121,14 @@ struct Interpreted {
   }
 
   static void backward(const ProgramBackward& a, const Code& code, const Host& host) {
-    const int64_t H = a.H, walked = a.steps * a.B * H, rest = (a.T - a.steps) * a.B * H, width = code.vectors + code.inputs;
+    const int64_t H = a.H, width = code.vectors + code.inputs;
     Numbers panels(code.products * Panels<N>::size(deepest(code) * H, H));
     for (int64_t j = 0; j < code.products; j++) {
       const int64_t depth = code.product[j].parts * H;
       Panels<N>::pack_transposed(a.kernel[j], depth, H, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
     }
-    clear(a.dx + code.inputs * walked, code.inputs * rest);
-    for (int64_t j = 0; j < code.products; j++)
-      if (a.du[j]) clear(a.du[j] + code.product[j].parts * walked, code.product[j].parts * rest);
+    clear_rest(a, a.dx, code.inputs * H);
+    for (int64_t j = 0; j < code.products; j++) clear_rest(a, a.du[j], code.product[j].parts * H);
     const int64_t blocks = threads_for(a, larger(code.parts, 1), host).blocks;
     Numbers sums(blocks * width * H);
     spread(host, blocks, [&](int64_t i) {
@@ -191,14 +187,14 @@ struct Interpreted {
     for (int64_t i = 0; i < code.parts; i++) slots.rows(parts + i, u + i * all, wide);
     Places places(temporaries + code.temporaries);
     for (int64_t step = 0; step < a.steps; step++) {
-      const int64_t at = position(a, step) * a.B + first;
+      const Position at(a, step, first);
       if (!made.given() && step % made.steps() == 0) made.make(step, 0, 1);
       const float *read = made.of(step), *bias = made.given() ? a.input_bias : nullptr;
       for (int64_t b = 0; b < rows; b++)
         for (int64_t s = 0; s < S; s++) {
           float* state = now + s * all + b * wide;
-          if (a.reset && a.reset[at + b]) copy(a.reset_state[s] + (first + b) * H, H, state);
-          if (a.before[s]) copy(state, H, a.before[s] + (at + b) * H);
+          if (a.reset && a.reset[at.flag + b]) copy(a.reset_state[s] + (first + b) * H, H, state);
+          if (a.before[s]) copy(state, H, a.before[s] + at.of(b) * H);
         }
       for (int64_t j = 0, part = 0; j <= code.products; j++) {
         const Code::Stage& stage = code.stage[j];
@@ -214,7 +210,7 @@ struct Interpreted {
             }
             interpret(stage.code, stage.instructions, places.p, n);
             if (computed) copy(places.p[code.product[j].left], n, left + b * wide + unit);
-            if (last) finish(a, code, places.p, at + b, unit, n, now + b * wide + unit, all);
+            if (last) finish(a, code, places.p, at, b, unit, n, now + b * wide + unit, all);
           }
         if (last) break;
         multiplied(a, j, computed ? left : now + code.product[j].state * all, left, at, first, rows, wide);
@@ -238,30 +234,31 @@ struct Interpreted {
   };
 
   // The left operand of a product with its factors, and stored for the way back.
-  static void multiplied(const ProgramForward& a, int64_t j, const float* from, float* to, int64_t at,
+  static void multiplied(const ProgramForward& a, int64_t j, const float* from, float* to, const Position& at,
                          int64_t first, int64_t rows, int64_t wide) {
-    const float* keep = keep_of(a, static_cast<int>(j), at, first);
+    const float* keep = keep_of(a, static_cast<int>(j), at.flag, first);
     for (int64_t b = 0; b < rows; b++) {
       for (int64_t k = 0; k < a.H && keep; k++) to[b * wide + k] = from[b * wide + k] * keep[b * a.H + k];
       if (!a.left[j]) continue;
-      if (a.mask && !a.mask[at + b]) clear(a.left[j] + (at + b) * a.H, a.H);  // what is there may be NaN
-      else copy((keep ? to : from) + b * wide, a.H, a.left[j] + (at + b) * a.H);
+      if (a.mask && !a.mask[at.flag + b]) clear(a.left[j] + at.of(b) * a.H, a.H);  // what is there may be NaN
+      else copy((keep ? to : from) + b * wide, a.H, a.left[j] + at.of(b) * a.H);
     }
   }
 
   // The new states of n units of a row, which take the place of the old ones.
-  static void finish(const ProgramForward& a, const Code& code, float* const* places, int64_t row, int64_t unit, int64_t n,
-                     float* now, int64_t all) {
-    const bool valid = !a.mask || a.mask[row];
+  static void finish(const ProgramForward& a, const Code& code, float* const* places, const Position& where, int64_t b,
+                     int64_t unit, int64_t n, float* now, int64_t all) {
+    const int64_t row = where.of(b);
+    const bool valid = !a.mask || a.mask[where.flag + b];
     for (int64_t k = 0; k < code.kept && a.kept; k++)
       copy(places[code.keep[k]], n, a.kept + (row * code.kept + k) * a.H + unit);
     for (int64_t i = 0; i < n; i += WIDTH) {
       const int count = static_cast<int>(smaller(WIDTH, n - i));
-      const int64_t at = row * a.H + unit + i;
+      const int64_t at = row * a.H + unit + i, draw = (where.flag + b) * a.H + unit + i;
       Vec s_new[MOST];
       for (int64_t s = 0; s < code.states; s++) {
         const Vec old = load(now + s * all + i);
-        s_new[s] = valid ? zoned(a, static_cast<int>(s), at, count, load(places[code.new_state[s]] + i), old) : old;
+        s_new[s] = valid ? zoned(a, static_cast<int>(s), draw, count, load(places[code.new_state[s]] + i), old) : old;
       }
       for (int64_t s = 0; s < code.states; s++) {
         store(now + s * all + i, s_new[s], count);
@@ -294,15 +291,15 @@ struct Interpreted {
     }
     Places places(temporaries + code.temporaries);
     for (int64_t step = a.steps - 1; step >= 0; step--) {
-      const int64_t at = position(a, step) * a.B + first;
-      for (int64_t b = 0; b < rows; b++) begin_back(a, code, at + b, ds + b * wide, passed + b * wide, all);
+      const Position at(a, step, first);
+      for (int64_t b = 0; b < rows; b++) begin_back(a, code, at, b, ds + b * wide, passed + b * wide, all);
       for (int64_t i = 0, part = code.parts; i <= J; i++) {
         const Code::Stage& stage = code.stage[i];
         const int64_t j = J - 1 - i, parts = j < 0 ? 0 : code.product[j].parts;
         part -= parts;
         for (int64_t b = 0; b < rows; b++) {
-          const int64_t row = at + b;
-          const bool valid = !a.mask || a.mask[row];
+          const int64_t row = at.of(b);
+          const bool valid = !a.mask || a.mask[at.flag + b];
           for (int64_t unit = 0; unit < H; unit += CHUNK) {
             const int64_t n = smaller(CHUNK, H - unit);
             slots.at(b, unit, places.p);
@@ -323,7 +320,7 @@ struct Interpreted {
         if (j >= 0) multiplied_back(a, code, j, panels, at, first, rows, wide, du, deep, passed, dlefts + j * all);
       }
       for (int64_t b = 0; b < rows && a.reset; b++)
-        for (int64_t s = 0; s < S && a.reset[at + b]; s++) {
+        for (int64_t s = 0; s < S && a.reset[at.flag + b]; s++) {
           float *from = ds + s * all + b * wide, *to = a.dreset_state[s] + (first + b) * H;
           for (int64_t k = 0; k < H; k++) to[k] += from[k];
           clear(from, H);
@@ -339,16 +336,17 @@ struct Interpreted {
   }
 
   // The cotangents of one row's new states, of which a part goes past the cell: all of it where the step is masked.
-  static void begin_back(const ProgramBackward& a, const Code& code, int64_t row, float* ds, float* passed, int64_t all) {
-    const bool valid = !a.mask || a.mask[row];
+  static void begin_back(const ProgramBackward& a, const Code& code, const Position& where, int64_t b, float* ds,
+                         float* passed, int64_t all) {
+    const bool valid = !a.mask || a.mask[where.flag + b];
     for (int64_t s = 0; s < code.states; s++)
       for (int64_t i = 0; i < a.H; i += WIDTH) {
         const int n = static_cast<int>(smaller(WIDTH, a.H - i));
-        const int64_t at = row * a.H + i;
+        const int64_t draw = (where.flag + b) * a.H + i;
         Vec d = load(ds + s * all + i);
-        if (a.demit[s]) d += load(a.demit[s] + at, n);
-        store(passed + s * all + i, valid ? zoned(a, static_cast<int>(s), at, n, Vec{}, d) : d, n);
-        store(ds + s * all + i, valid ? zoned(a, static_cast<int>(s), at, n, d, Vec{}) : Vec{}, n);
+        if (a.demit[s]) d += load(a.demit[s] + where.of(b) * a.H + i, n);
+        store(passed + s * all + i, valid ? zoned(a, static_cast<int>(s), draw, n, Vec{}, d) : d, n);
+        store(ds + s * all + i, valid ? zoned(a, static_cast<int>(s), draw, n, d, Vec{}) : Vec{}, n);
       }
   }
 
@@ -377,11 +375,11 @@ struct Interpreted {
   }
 
   // The cotangent of a product's left operand: to the old state that it is, or to the stages that follow.
-  static void multiplied_back(const ProgramBackward& a, const Code& code, int64_t j, const float* panels, int64_t at,
+  static void multiplied_back(const ProgramBackward& a, const Code& code, int64_t j, const float* panels, const Position& at,
                               int64_t first, int64_t rows, int64_t wide, const float* du, int64_t deep, float* passed,
                               float* dleft) {
     const int64_t state = code.product[j].state, H = a.H;
-    const float* keep = keep_of(a, static_cast<int>(j), at, first);
+    const float* keep = keep_of(a, static_cast<int>(j), at.flag, first);
     float* total = state < 0 ? dleft : passed + state * rows * wide;
     Panels<N>::multiply(Rows{du, deep}, rows, panels + j * Panels<N>::size(deep, H), code.product[j].parts * H, H, nullptr,
                         0, Panels<N>::groups(H),

@@ -110,14 +110,14 @@ ffi::Error forward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Remai
   take_around(count, flags, rates, args, &a);
   for (int64_t i = 0; i < count.states && flags & RESET; i++) a.reset_state[i] = args.numbers("reset_state", {a.B, a.H});
   for (int64_t i = 0; i < count.states; i++)
-    if (emit >> i & 1) a.emit[i] = rets.numbers("emit", {a.T, a.B, a.H});
+    if (emit >> i & 1) a.emit[i] = rets.numbers("emit", of_steps(a, a.H));
   for (int64_t i = 0; i < count.states; i++) a.final[i] = rets.numbers("final", {a.B, a.H});
   if (flags & SAVE) {
     for (int64_t i = 0; i < count.states; i++)
-      if (program.before[i]) a.before[i] = rets.numbers("before", {a.T, a.B, a.H});
+      if (program.before[i]) a.before[i] = rets.numbers("before", of_steps(a, a.H));
     for (int64_t j = 0; j < count.products; j++)
-      if (program.left[j]) a.left[j] = rets.numbers("left", {a.T, a.B, a.H});
-    a.kept = rets.numbers("kept", {a.T, a.B, program.kept * a.H});
+      if (program.left[j]) a.left[j] = rets.numbers("left", of_steps(a, a.H));
+    a.kept = rets.numbers("kept", of_steps(a, program.kept * a.H));
   }
   args.finish();
   rets.finish();
@@ -136,16 +136,16 @@ ffi::Error backward(ffi::ThreadPool threads, ffi::RemainingArgs given, ffi::Rema
   a.H = program.units;
   Args args(given, &error);
   Rets rets(made, &error);
-  a.kept = args.numbers("kept", {a.T, a.B, program.kept * a.H});
+  a.kept = args.numbers("kept", of_steps(a, program.kept * a.H));
   take_around(count, flags, rates, args, &a);
   for (int64_t i = 0; i < count.states; i++)
-    if (program.before[i]) a.before[i] = args.numbers("before", {a.T, a.B, a.H});
+    if (program.before[i]) a.before[i] = args.numbers("before", of_steps(a, a.H));
   for (int64_t i = 0; i < count.states; i++)
-    if (emit >> i & 1) a.demit[i] = args.numbers("demit", {a.T, a.B, a.H});
+    if (emit >> i & 1) a.demit[i] = args.numbers("demit", of_steps(a, a.H));
   for (int64_t i = 0; i < count.states; i++) a.dfinal[i] = args.numbers("dfinal", {a.B, a.H});
-  a.dx = rets.numbers("dx", {a.T, a.B, count.inputs * a.H});
+  a.dx = rets.numbers("dx", of_steps(a, count.inputs * a.H));
   for (int64_t j = 0; j < count.products && !program.same; j++)
-    a.du[j] = rets.numbers("du", {a.T, a.B, count.parts[j] * a.H});
+    a.du[j] = rets.numbers("du", of_steps(a, count.parts[j] * a.H));
   for (int64_t i = 0; i < count.states; i++) a.dstate[i] = rets.numbers("dstate", {a.B, a.H});
   for (int64_t i = 0; i < count.vectors; i++) a.dvectors[i] = rets.numbers("dvector", {a.H});
   if (flags & INPUT_BIAS) a.dinput_bias = rets.numbers("dinput_bias", {count.inputs * a.H});

@@ -29,13 +29,12 @@ struct Sequence {
   }
 
   static void forward(const Forward& a, const Host& host) {
-    const int64_t width = C::X * a.H, walked = a.steps * a.B * a.H, rest = (a.T - a.steps) * a.B * a.H;
+    const int64_t width = C::X * a.H;
     Numbers panels(groups(a.H) * a.H * N * WIDTH), input_panels(Inputs::size(a, width));
     pack(a.kernel[0], a.H, panels.at(0));
     Inputs::pack(a, width, input_panels.at(0));
-    if (a.left) clear(a.left + walked, rest);
-    for (int s = 0; s < C::S; s++)
-      if (a.before[s]) clear(a.before[s] + walked, rest);
+    clear_rest(a, a.left, a.H);
+    for (int s = 0; s < C::S; s++) clear_rest(a, a.before[s], a.H);
     const Threads threads = threads_for(a, C::R, host);
     spread(host, threads.blocks, [&](int64_t i) {
       There walk(a, panels.at(0), input_panels.at(0), a.B * i / threads.blocks, a.B * (i + 1) / threads.blocks);
@@ -47,9 +46,9 @@ struct Sequence {
   static void backward(const Backward& a, const Host& host) {
     Numbers panels(Back::size(C::R * a.H, a.H));
     Back::pack_transposed(a.kernel[0], C::R * a.H, a.H, panels.at(0));
-    const int64_t walked = a.steps * a.B * a.H, rest = (a.T - a.steps) * a.B * a.H, width = (C::P + C::X) * a.H;
-    clear(a.dx + C::X * walked, C::X * rest);
-    if (!C::SAME) clear(a.du + C::R * walked, C::R * rest);
+    const int64_t width = (C::P + C::X) * a.H;
+    clear_rest(a, a.dx, C::X * a.H);
+    clear_rest(a, a.du, C::R * a.H);
     const Threads threads = threads_for(a, C::R, host);
     Numbers sums(threads.blocks * width);  // of what the vectors and the bias of x get, for each block of rows
     spread(host, threads.blocks, [&](int64_t i) {
@@ -106,23 +105,26 @@ struct Sequence {
 
     // Resets, the left operand with its factors, and what is stored, for the units from `unit` to `end`.
     void prepare(int64_t step, int64_t unit, int64_t end) {
-      const int64_t H = a_.H, at = position(a_, step) * a_.B + first_, count = end - unit;
+      const int64_t H = a_.H, count = end - unit;
+      const Position at(a_, step, first_);
       float *dropped = memory_.at((C::S + 1) * rows_ * wide_), *h = now(0, step);
-      const float* keep = keep_of(a_, 0, at, first_);
+      const float* keep = keep_of(a_, 0, at.flag, first_);
       for (int64_t b = 0; b < rows_; b++) {
-        for (int s = 0; s < C::S && a_.reset && a_.reset[at + b]; s++)
+        const int64_t row = at.of(b);
+        for (int s = 0; s < C::S && a_.reset && a_.reset[at.flag + b]; s++)
           copy(a_.reset_state[s] + (first_ + b) * H + unit, count, now(s, step) + b * wide_ + unit);
         for (int64_t j = unit; j < end && keep; j++) dropped[b * wide_ + j] = h[b * wide_ + j] * keep[b * H + j];
-        if (a_.left) copy((keep ? dropped : h) + b * wide_ + unit, count, a_.left + (at + b) * H + unit);
+        if (a_.left) copy((keep ? dropped : h) + b * wide_ + unit, count, a_.left + row * H + unit);
         for (int s = 0; s < C::S; s++)
-          if (a_.before[s]) copy(now(s, step) + b * wide_ + unit, count, a_.before[s] + (at + b) * H + unit);
+          if (a_.before[s]) copy(now(s, step) + b * wide_ + unit, count, a_.before[s] + row * H + unit);
       }
     }
 
     // One group of units of all rows: their products, and the equations. What the units need is in local places, as the
     // compiler must think that a store may change the others.
     void group(int64_t step, int64_t g) {
-      const int64_t H = a_.H, at = position(a_, step) * a_.B + first_, stride = inputs_.stride(), wide = wide_;
+      const int64_t H = a_.H, stride = inputs_.stride(), wide = wide_;
+      const Position at(a_, step, first_);
       const float *x = inputs_.of(step) + g * UNITS, *left = a_.keep[0] ? memory_.at((C::S + 1) * rows_ * wide_) : now(0, step);
       const bool given = inputs_.given();
       Vec start[N], vectors[TOGETHER][larger(C::P, 1)], bias[TOGETHER][C::X];
@@ -137,10 +139,10 @@ struct Sequence {
       Places places;
       for (int s = 0; s < C::S; s++) {
         places.old[s] = now(s, step) + g * UNITS, places.next[s] = now(s, step + 1) + g * UNITS;
-        places.emit[s] = a_.emit[s] ? a_.emit[s] + at * H + g * UNITS : nullptr;
+        places.emit[s] = a_.emit[s] ? a_.emit[s] + at.row * H + g * UNITS : nullptr;
       }
-      places.kept = a_.kept ? a_.kept + at * C::K * H + g * UNITS : nullptr;
-      const uint8_t* mask = a_.mask ? a_.mask + at : nullptr;
+      places.kept = a_.kept ? a_.kept + at.row * C::K * H + g * UNITS : nullptr;
+      const uint8_t* mask = a_.mask ? a_.mask + at.flag : nullptr;
       const int64_t rows = rows_, units = smaller(UNITS, H - g * UNITS);
       for (int64_t b = 0; b < rows; b += ROWS) {
         const int count = static_cast<int>(smaller(ROWS, rows - b));
@@ -155,9 +157,10 @@ struct Sequence {
           for (int i = 0; i < TOGETHER && i * WIDTH < units; i++) {
             const Vec* u = &made[(m * TOGETHER + i) * C::R];
             const float* from = x + (b + m) * stride + i * WIDTH;
-            const int64_t row = b + m, unit = i * WIDTH, n = units - unit;
-            if (n >= WIDTH) one(places, WIDTH, valid, H, at, row, wide, unit, g * UNITS, from, u, bias[i], vectors[i]);
-            else one(places, static_cast<int>(n), valid, H, at, row, wide, unit, g * UNITS, from, u, bias[i], vectors[i]);
+            const int64_t unit = i * WIDTH, n = units - unit, here = (b + m) * wide + unit, row = (b + m) * at.apart;
+            const int64_t draw = (at.flag + b + m) * H + g * UNITS + unit;
+            if (n >= WIDTH) one(places, WIDTH, valid, H, draw, row, here, unit, from, u, bias[i], vectors[i]);
+            else one(places, static_cast<int>(n), valid, H, draw, row, here, unit, from, u, bias[i], vectors[i]);
           }
         }
       }
@@ -168,18 +171,17 @@ struct Sequence {
       float *next[C::S], *emit[C::S], *kept;
     };
 
-    // The n units of one row from `unit` on, counted from the `base` of a group.
-    INLINE void one(const Places& places, int n, bool valid, int64_t H, int64_t at, int64_t row, int64_t wide, int64_t unit,
-                    int64_t base, const float* from, const Vec* u, const Vec* bias, const Vec* p) {
-      const int64_t here = row * wide + unit, to = row * H + unit;
+    // The n units of one row from `unit` on; `draw` is their place in what is drawn, `here` that in states.
+    INLINE void one(const Places& places, int n, bool valid, int64_t H, int64_t draw, int64_t row, int64_t here, int64_t unit,
+                    const float* from, const Vec* u, const Vec* bias, const Vec* p) {
       Vec x[C::X], s[C::S], s_new[C::S], k[C::K];
       for (int i = 0; i < C::X; i++) x[i] = load(from + i * H, n) + bias[i];
       for (int i = 0; i < C::S; i++) s[i] = load(places.old[i] + here);
       C::forward(x, u, s, p, s_new, k);
       for (int i = 0; i < C::S; i++) {
-        s_new[i] = valid ? zoned(a_, i, at * H + base + to, n, s_new[i], s[i]) : s[i];
+        s_new[i] = valid ? zoned(a_, i, draw, n, s_new[i], s[i]) : s[i];
         store(places.next[i] + here, s_new[i], n);
-        if (places.emit[i]) store(places.emit[i] + to, s_new[i], n);
+        if (places.emit[i]) store(places.emit[i] + row * H + unit, s_new[i], n);
       }
       for (int i = 0; i < C::K && places.kept; i++) store(places.kept + (row * C::K + i) * H + unit, k[i], n);
     }
@@ -209,22 +211,22 @@ struct Sequence {
     int64_t phases() const { return 2 * a_.steps; }
 
     void phase(int64_t i, int64_t part, int64_t parts) {
-      const int64_t step = a_.steps - 1 - i / 2, at = position(a_, step) * a_.B + first_, all = Back::groups(a_.H);
-      const int64_t g = all * part / parts, end = all * (part + 1) / parts;
+      const Position at(a_, a_.steps - 1 - i / 2, first_);
+      const int64_t all = Back::groups(a_.H), g = all * part / parts, end = all * (part + 1) / parts;
       const int64_t unit = g * Back::UNITS, last = smaller(a_.H, end * Back::UNITS);
       if (i % 2 == 0) {
         for (int64_t b = 0; b < rows_; b++)
           for (int64_t j = unit; j < last; j += WIDTH) units(static_cast<int>(smaller(WIDTH, a_.H - j)), at, b, j);
         return;
       }
-      const float* keep = keep_of(a_, 0, at, first_);
+      const float* keep = keep_of(a_, 0, at.flag, first_);
       Back::multiply(Rows{du(), deep_}, rows_, panels_, deep_, a_.H, nullptr, g, end, [&](int64_t b, int64_t j, Vec v) {
         const int n = static_cast<int>(smaller(WIDTH, a_.H - j));
         if (keep) v *= load(keep + b * a_.H + j, n);
         add(ds(0) + b * wide_ + j, v, n);
       });
       for (int64_t b = 0; b < rows_ && a_.reset; b++)
-        for (int s = 0; s < C::S && a_.reset[at + b]; s++) {
+        for (int s = 0; s < C::S && a_.reset[at.flag + b]; s++) {
           float *from = ds(s) + b * wide_, *to = a_.dreset_state[s] + (first_ + b) * a_.H;
           for (int64_t j = unit; j < last; j++) to[j] += from[j];
           clear(from + unit, last - unit);
@@ -240,8 +242,9 @@ struct Sequence {
     float* ds(int s) { return memory_.at(s * rows_ * wide_); }
     float* du() { return memory_.at(C::S * rows_ * wide_); }
 
-    INLINE void units(int n, int64_t at, int64_t b, int64_t unit) {
-      const int64_t H = a_.H, row = at + b, from = row * H + unit, here = b * wide_ + unit;
+    INLINE void units(int n, const Position& at, int64_t b, int64_t unit) {
+      const int64_t H = a_.H, row = at.of(b), from = row * H + unit, here = b * wide_ + unit;
+      const int64_t draw = (at.flag + b) * H + unit;
       Vec k[C::K], s[C::S] = {}, p[larger(C::P, 1)], ds_new[C::S], past[C::S] = {};
       Vec dx[C::X] = {}, du_made[C::R] = {}, ds_old[C::S], dp[larger(C::P, 1)] = {};
       for (int i = 0; i < C::S; i++) {
@@ -249,14 +252,14 @@ struct Sequence {
         if (a_.demit[i]) ds_new[i] += load(a_.demit[i] + from, n);
         ds_old[i] = ds_new[i];
       }
-      if (!a_.mask || a_.mask[row]) {
+      if (!a_.mask || a_.mask[at.flag + b]) {
         for (int i = 0; i < C::K; i++) k[i] = load(a_.kept + (row * C::K + i) * H + unit, n);
         for (int i = 0; i < C::S; i++)
           if (C::BEFORE >> i & 1) s[i] = load(a_.before[i] + from, n);
         for (int i = 0; i < C::P; i++) p[i] = load(a_.vectors[i] + unit, n);
         for (int i = 0; i < C::S; i++) {
-          past[i] = zoned(a_, i, from, n, Vec{}, ds_new[i]);
-          ds_new[i] = zoned(a_, i, from, n, ds_new[i], Vec{});
+          past[i] = zoned(a_, i, draw, n, Vec{}, ds_new[i]);
+          ds_new[i] = zoned(a_, i, draw, n, ds_new[i], Vec{});
         }
         C::backward(k, s, p, ds_new, dx, du_made, ds_old, dp);
         for (int i = 0; i < C::S; i++) ds_old[i] += past[i];

@@ -127,7 +127,26 @@ struct Panels {
 
 // ---- what happens around a step ----
 
-INLINE int64_t position(const Sizes& a, int64_t step) { return a.reverse ? a.steps - 1 - step : step; }
+// Where the rows of a step are, for those rows of the batch that begin with `first`.
+struct Position {
+  INLINE Position(const Sizes& a, int64_t step, int64_t first) {
+    const int64_t t = a.reverse ? a.steps - 1 - step : step;
+    flag = t * a.B + first;
+    row = a.batch_first ? first * a.T + t : flag;
+    apart = a.batch_first ? a.T : 1;
+  }
+  INLINE int64_t of(int64_t b) const { return row + b * apart; }  // in arrays of steps
+
+  int64_t flag;        // of the first in what is drawn and in flags; the others follow
+  int64_t row, apart;  // of the first in arrays of steps, and from one to the next
+};
+
+// Zeros, n for each row, at the steps that are not walked.
+inline void clear_rest(const Sizes& a, float* p, int64_t n) {
+  if (!p || a.steps == a.T) return;
+  if (!a.batch_first) return clear(p + a.steps * a.B * n, (a.T - a.steps) * a.B * n);
+  for (int64_t b = 0; b < a.B; b++) clear(p + (b * a.T + a.steps) * n, (a.T - a.steps) * n);
+}
 
 INLINE Int drawn(const uint8_t* flags, int n) {
   int32_t found[WIDTH] = {};
@@ -164,7 +183,7 @@ class Inputs {
 
   Inputs(const Entering& a, int64_t width, const float* panels, int64_t first, int64_t rows)
       : a_(a), width_(width), panels_(panels), first_(first), rows_(rows), steps_(a.x ? 0 : larger(1, 48 / rows)),
-        stride_(a.x ? width : Packed::padded(width)), made_(steps_ * rows * stride_) {}
+        stride_(a.x ? width * Position(a, 0, 0).apart : Packed::padded(width)), made_(steps_ * rows * Packed::padded(width)) {}
 
   bool given() const { return a_.x; }
   int64_t steps() const { return larger(1, steps_); }  // that are made at once
@@ -176,7 +195,8 @@ class Inputs {
     auto source = [&](int64_t row, int some, const float** rows) {
       int64_t t = step + row / rows_, b = row % rows_;
       for (int m = 0; m < some; m++) {
-        rows[m] = a_.source + (position(a_, t) * a_.B + first_ + b) * a_.D;
+        const Position at(a_, t, first_);
+        rows[m] = a_.source + at.of(b) * a_.D;
         if (++b == rows_) b = 0, t++;
       }
     };
@@ -186,7 +206,7 @@ class Inputs {
   }
 
   const float* of(int64_t step) {
-    return a_.x ? a_.x + (position(a_, step) * a_.B + first_) * width_ : made_.at(step % steps_ * rows_ * stride_);
+    return a_.x ? a_.x + Position(a_, step, first_).row * width_ : made_.at(step % steps_ * rows_ * stride_);
   }
 
  private:
