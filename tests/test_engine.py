@@ -144,7 +144,7 @@ def path(layer, **how):
         (keras_rnnx.LSTM(H, memory=("remat", 2)), {}, LOOP),
         (keras_rnnx.LSTM(H, recurrent_clip=1.0), {}, LOOP),
         (keras_rnnx.VanillaRNN(H, output_units=2, feedback="output"), {}, LOOP),
-        (keras_rnnx.LSTM(H, dtype="mixed_bfloat16"), {}, LOOP),
+        (keras_rnnx.LSTM(H, dtype="mixed_bfloat16"), {}, NATIVE),
         (keras_rnnx.LSTM(H, unroll=True), {}, "unrolled"),
         (keras_rnnx.MinGRU(H), {}, LINEAR),
         (keras_rnnx.LRU(H, dtype="mixed_bfloat16"), {"training": True}, LINEAR),
