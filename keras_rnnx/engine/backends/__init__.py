@@ -16,7 +16,7 @@ Nothing above this package knows which backend runs. A backend module offers:
 - `compiled(function, variables)`: the same for a function of arrays that reads and changes Keras variables, without
   gradients.
 - `matmul(left, right, dtype)`: a product accumulated in at least float32.
-- `bucket(slots)`: pads a time axis of unknown length, so that a varying length compiles few programs.
+- `bucket(slots, batch_first)`: pads a time axis of unknown length, so that a varying length compiles few programs.
 - `check_rows(batch, begun)`: raises where a batch of so many rows, cut into replicas, would meet the states of other
   rows than before; `begun` tells which rows of this replica have a state.
 - `replicas(variable)`: what can be read and assigned of a Keras variable: itself, or its copies in several replicas.
