@@ -37,6 +37,12 @@ CASES = {
     "shared-units": ((1, 60, 3, 150), {}, ()),
     "dropout-shared-units": ((2, 60, 3, 150), {"recurrent_dropout": 0.4, "zoneout": 0.2}, ("mask", "resets")),
     "shared-units-backwards": ((1, 60, 3, 150), {"go_backwards": True}, ("mask", "resets")),
+    "remat": ((3, 7, 3, 18), {"memory": ("remat", 3)}, ("mask", "resets")),
+    "remat-backwards": (
+        (2, 6, 3, 5),
+        {"memory": ("remat", 3), "go_backwards": True, "learn_initial_state": True},
+        ("resets",),
+    ),
     "dropout-at-each-step": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ("resets",)),
 }
 # Steps that are programs: vectors, activations that have no cell of their own, operands that are computed, products of

@@ -301,7 +301,7 @@ def obstacles(cell, how, equations):
         "masks": how.mask is not None and not kernels.MASKS,
         "normalization": cell.normalization,
         f"recurrent_structure={cell.recurrent_structure!r}": cell.recurrent_structure != "dense",
-        f"memory={how.memory!r}": kernels.GRADIENTS and how.memory[0] != "store",
+        f"memory={how.memory!r}": kernels.GRADIENTS and not _remembers(cell, how, kernels),
         "recurrent_clip": kernels.GRADIENTS and how.clip is not None,
         "gradients in the states": how.probe,
         f"{cell.compute_dtype} inputs with float32 states": not kernels.WALKS
@@ -310,6 +310,11 @@ def obstacles(cell, how, equations):
     found |= {name: asked and not kernels.WALKS for name, asked in around.items()}
     dtype = cell.state_dtype if kernels.WALKS else cell.compute_dtype
     return [*kernels.lacks(equations, dtype, how.training), *[name for name, asked in found.items() if asked]]
+
+
+def _remembers(cell, how, kernels):
+    """Whether kernels have the memory mode: ours also have `remat` of inputs that they project themselves."""
+    return how.memory[0] == "store" or (kernels.WALKS and how.memory[0] == "remat" and cell.is_projected)
 
 
 def _read_fused(cell, x, state, how, kernels):

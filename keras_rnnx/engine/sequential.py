@@ -124,7 +124,7 @@ class Engine:
     def _function(self, walk):
         if walk not in self._functions:
             compiled = walk.compiled and not walk.unroll
-            ways = (native.forward, native.backward) if walk.kernel else (_forward, _backward)
+            ways = (native.forward, native.backward) if walk.kernel and not walk.remat else (_forward, _backward)
             forward, loop = (backend.Region(functools.partial(way, self, walk), compiled) for way in ways)
             primal = backend.Region(functools.partial(_primal, ways[0], self, walk), compiled)
             backward = functools.partial(_gradients, self, walk, loop)
@@ -175,8 +175,7 @@ def _forward(engine, walk, flow, data, save=True):
         return segment.forward(engine, walk, flow, data, slots, flow["state"], save)
 
     def one(state, slots):
-        slots = {**slots, "x": _made(engine, walk, flow["inputs"], slots["x"])}
-        outputs, _ = segment.forward(engine, walk, flow, data, slots, state, save=False)
+        outputs, _ = _segment_forward(engine, walk, *_part(flow, data, slots, state), save=False)
         return outputs["final"], {"emit": outputs["emit"], "start": state}
 
     final, kept = walk.scan(one, flow["state"], _segments(slots, walk.remat))
@@ -184,7 +183,42 @@ def _forward(engine, walk, flow, data, save=True):
     return outputs, {"start": kept["start"]} if save else {}
 
 
+def _part(flow, data, slots, state):
+    """`flow` and `data` of one segment."""
+    slots = dict(slots)
+    return {**flow, "x": slots.pop("x"), "state": state}, {**data, "slots": slots}
+
+
+def _segment_forward(engine, walk, flow, data, save):
+    """A segment, as `segment.forward` and `native.forward` do it."""
+    if walk.kernel:
+        return native.forward(engine, dataclasses.replace(walk, remat=None), flow, data, save)
+    slots = {"x": _made(engine, walk, flow["inputs"], flow["x"]), **data["slots"]}
+    return segment.forward(engine, walk, flow, data, slots, flow["state"], save)
+
+
 # ---- backward ----
+
+
+def _segment_backward(engine, walk, args, demit, carry):
+    """A segment that is walked once more, and then back: the carry after it, and the gradients of its flow."""
+    flow, data = args
+    if walk.kernel:
+        whole = dataclasses.replace(walk, remat=None)
+        _, saved = native.forward(engine, whole, flow, data)
+        made = native.backward(engine, whole, args, saved, {"emit": demit, "final": carry["state"]})
+        rows = {"x": made["x"], **made.pop("rows")}
+        made["weights"] = segment.weight_gradients(engine, whole, flow["weights"], data, saved, rows)
+        made = native.unprojected(flow, made)
+        sums = {key: carry[key] for key in ("vectors", "reset_state")}
+        return {**made, **segment.added(sums, {key: made[key] for key in sums})}
+    given = {"inputs": flow["inputs"], "x": flow["x"]}
+    x, _, pull = backend.vjp(lambda given: (_made(engine, walk, given["inputs"], given["x"]), ()), given)
+    slots = {**data["slots"], "x": x}
+    _, saved = segment.forward(engine, walk, flow, data, slots, flow["state"], save=True)
+    carry, slotted, rows = segment.backward(engine, walk, flow, data, slots, saved, demit, carry)
+    weights = segment.weight_gradients(engine, walk, flow["weights"], data, saved, rows)
+    return {**carry, **slotted, "weights": weights, **pull(slotted["x"])}
 
 
 def _gradients(engine, walk, loop, args, saved, cotangents):
@@ -194,7 +228,8 @@ def _gradients(engine, walk, loop, args, saved, cotangents):
         flow, data = args
         rows = {"x": made["x"], **made.pop("rows")}
         made["weights"] = segment.weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-    return (native.unprojected(args[0], made) if walk.kernel else made,)
+        made = native.unprojected(flow, made) if walk.kernel else made
+    return (made,)
 
 
 def _backward(engine, walk, args, saved, cotangents):
@@ -209,15 +244,10 @@ def _backward(engine, walk, args, saved, cotangents):
 
     def one(carry, part):
         carry, total = carry
-        given = {"inputs": flow["inputs"], "x": part["slots"]["x"]}
-        x, _, pull = backend.vjp(lambda given: (_made(engine, walk, given["inputs"], given["x"]), ()), given)
-        slots = {**part["slots"], "x": x}
-        _, saved = segment.forward(engine, walk, flow, data, slots, part["start"], save=True)
-        carry, slotted, rows = segment.backward(engine, walk, flow, data, slots, saved, part["emit"], carry)
-        dweights = segment.weight_gradients(engine, walk, flow["weights"], data, saved, rows)
-        d = pull(slotted["x"])
-        total = segment.added(total, {"weights": dweights, "inputs": d["inputs"]})
-        return (carry, total), {**slotted, "x": d["x"]}
+        args = _part(flow, data, part["slots"], part["start"])
+        made = _segment_backward(engine, walk, args, part["emit"], carry)
+        total = segment.added(total, {key: made[key] for key in total})
+        return ({key: made[key] for key in carry}, total), {"x": made["x"], "probe": made["probe"]}
 
     parts = {"slots": slots, "emit": cotangents["emit"]}
     parts = {**_segments(parts, walk.remat), "start": saved["start"]}
@@ -228,7 +258,7 @@ def _backward(engine, walk, args, saved, cotangents):
 
 def _differentiable(engine, walk, forward, backward):
     """Both with the derivatives of the compiled loop."""
-    plain = dataclasses.replace(walk, kernel=None, batch_first=False)
+    plain = dataclasses.replace(walk, kernel=None, late=False, batch_first=False)
 
     def turned(arrays):
         return tree.map_structure(lambda a: ops.swapaxes(a, 0, 1), arrays) if walk.batch_first else arrays
