@@ -142,7 +142,7 @@ def path(layer, **how):
         (keras_rnnx.LSTM(H, normalization="rms"), {}, LOOP),
         (keras_rnnx.LSTM(H, recurrent_structure="diagonal"), {}, LOOP),
         (keras_rnnx.LSTM(H, memory=("remat", 2)), {}, NATIVE),
-        (keras_rnnx.LSTM(H, memory=("tbptt", 2)), {}, LOOP),
+        (keras_rnnx.LSTM(H, memory=("tbptt", 2)), {}, NATIVE),
         (keras_rnnx.LSTM(H, recurrent_clip=1.0), {}, LOOP),
         (keras_rnnx.VanillaRNN(H, output_units=2, feedback="output"), {}, LOOP),
         (keras_rnnx.LSTM(H, dtype="mixed_bfloat16"), {}, NATIVE),

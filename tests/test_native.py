@@ -43,6 +43,8 @@ CASES = {
         {"memory": ("remat", 3), "go_backwards": True, "learn_initial_state": True},
         ("resets",),
     ),
+    "tbptt": ((3, 7, 3, 18), {"memory": ("tbptt", 3)}, ("mask", "resets")),
+    "tbptt-shared-units": ((1, 60, 3, 150), {"memory": ("tbptt", 7), "go_backwards": True}, ()),
     "dropout-at-each-step": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ("resets",)),
 }
 # Steps that are programs: vectors, activations that have no cell of their own, operands that are computed, products of
@@ -60,6 +62,7 @@ PROGRAM_CASES = {
     "many": ((3, 4, 2, 131), {"use_bias": False}, ()),
     "backwards-learned": ((4, 6, 2, 5), {"go_backwards": True, "learn_initial_state": True}, ("mask", "resets")),
     "dropout-zoneout-27": ((4, 5, 3, 27), {"dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.3}, ("mask",)),
+    "tbptt-program": ((3, 7, 3, 18), {"memory": ("tbptt", 3)}, ("mask", "resets")),
     "dropout-each-of-two": ((3, 5, 3, 17), {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "step"}, ()),
 }
 # Real coefficients that are never the same; complex ones that are, but for the flags.
@@ -102,6 +105,8 @@ def found(make, sizes, options, flags, training, rng):
         *itertools.product(PROGRAMS, PROGRAM_CASES),
         ("slstm", "plain"),
         ("multiplicative", "threads"),
+        ("peephole", "remat"),
+        ("nas", "remat"),
         *itertools.product(LINEAR, LINEAR_CASES),
     ],
     ids=str,

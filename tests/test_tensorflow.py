@@ -94,8 +94,9 @@ def test_stateful_fit_with_a_smaller_last_batch(rng):
 def test_lengths_are_padded_to_four_an_octave():
     @tf.function(input_signature=[tf.TensorSpec((None, 2))])
     def padded(a):
-        (a,), length = backend.bucket([a])
-        return tf.shape(a)[0], length
+        slots, length = backend.bucket({"a": a, "b": tf.transpose(a)}, batch_first=("b",))
+        tf.debugging.assert_equal(slots["b"], tf.transpose(slots["a"]))
+        return tf.shape(slots["a"])[0], length
 
     made = [[int(n) for n in padded(tf.zeros((T, 2)))] for T in range(1, 257)]
     for T, (size, length) in enumerate(made, start=1):

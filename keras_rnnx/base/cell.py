@@ -223,7 +223,7 @@ class Cell(ProjectingCell):
 
     def reads_batch_first(self, how):
         """A native kernel can, where it projects the inputs."""
-        if type(self).read is not Cell.read or not self.is_projected or how.memory[0] != "store":
+        if type(self).read is not Cell.read or not self.is_projected or how.memory[0] == "remat":
             return False
         kernels = self.path(how).kernels
         return kernels is not None and kernels.WALKS

@@ -3,11 +3,11 @@
 import dataclasses
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from keras_rnnx.arguments import choice, positive
 from keras_rnnx.base.cell import Cell
-from keras_rnnx.base.interface import Result, Shape
+from keras_rnnx.base.interface import Shape
 from keras_rnnx.base.structures import Structured
 from keras_rnnx.engine import products
 from keras_rnnx.engine.gates import split
@@ -153,7 +153,7 @@ class ConvCell(Cell):
         """Reads a sequence (T, B, maps in the data format); see `Cell.read`."""
         how = dataclasses.replace(how, probe=[self._inside(p) for p in how.probe])
         result = super().read(self._inside(x), [self._inside(s) for s in state], how)
-        return Result(**tree.map_structure(self._outside, vars(result)))
+        return result.mapped(self._outside)
 
     def call(self, inputs, states, training=False, deltas=None):
         """One step of (B, map in the data format); see `Cell.call`."""

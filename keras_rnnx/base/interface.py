@@ -138,6 +138,11 @@ class Result:
     start: object = None
     batch_first: bool = False
 
+    def mapped(self, function):
+        """The result with a function of each of its arrays in their place."""
+        arrays = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "batch_first"}
+        return dataclasses.replace(self, **tree.map_structure(function, arrays))
+
 
 class Shape(tuple):
     """The shape of a state without the batch: a leaf where a plain tuple would be taken for several sizes."""

@@ -313,8 +313,8 @@ def obstacles(cell, how, equations):
 
 
 def _remembers(cell, how, kernels):
-    """Whether kernels have the memory mode: ours also have `remat` of inputs that they project themselves."""
-    return how.memory[0] == "store" or (kernels.WALKS and how.memory[0] == "remat" and cell.is_projected)
+    """Whether kernels have the memory mode: `remat` those that project the inputs themselves."""
+    return how.memory[0] == "store" or (kernels.WALKS and (how.memory[0] == "tbptt" or cell.is_projected))
 
 
 def _read_fused(cell, x, state, how, kernels):

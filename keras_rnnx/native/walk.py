@@ -8,8 +8,8 @@ from keras_rnnx.engine.pieces import merged
 from keras_rnnx.engine.segment import Asked, kind_of
 
 # The bits of `flags`, as in src/around.h.
-BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS, PROJECTS, BATCH_FIRST = (
-    1 << i for i in range(12)
+BIAS, MASK, RESET, KEEP, KEEP_EACH_STEP, DRAWS, SAVE, REVERSE, LENGTH, INPUT_BIAS, PROJECTS, BATCH_FIRST, CUT = (
+    1 << i for i in range(13)
 )
 
 TINY = float(np.finfo("float32").tiny)
@@ -106,6 +106,7 @@ def _around(kernel, walk, flow, data):
     found = {
         MASK: slots.get("mask"),
         RESET: slots.get("reset"),
+        CUT: slots.get("cut"),
         KEEP: data["fixed"].get("keep"),
         KEEP_EACH_STEP: slots.get("keep"),
         LENGTH: data.get("length"),
@@ -118,7 +119,7 @@ def _around(kernel, walk, flow, data):
     matrices = [w[key] for w in weights for key in ("kernel", "bias") if key in w]
     vectors = [ops.broadcast_to(flow["vectors"][name], (units,)) for name in kernel.vectors]
     keep = found[KEEP] or found[KEEP_EACH_STEP] or []
-    rest = [found[MASK], found[RESET], *keep, *draws, found[LENGTH]]
+    rest = [found[MASK], found[RESET], found[CUT], *keep, *draws, found[LENGTH]]
     return [a for a in [*matrices, found[INPUT_BIAS], *vectors, *rest] if a is not None], flags
 
 

@@ -4,7 +4,7 @@
 #include "host.h"
 
 enum Flag { BIAS = 1, MASK = 2, RESET = 4, KEEP = 8, KEEP_EACH_STEP = 16, DRAWS = 32, SAVE = 64, REVERSE = 128, LENGTH = 256,
-            INPUT_BIAS = 512, PROJECTS = 1024, BATCH_FIRST = 2048 };
+            INPUT_BIAS = 512, PROJECTS = 1024, BATCH_FIRST = 2048, CUT = 4096 };
 
 // The sizes of an argument, or none where it is no array of so many axes.
 inline bool sized(const ffi::RemainingArgs& given, size_t which, size_t axes, const int64_t** found) {
@@ -62,6 +62,7 @@ inline void take_around(const Counts& count, int64_t flags, ffi::Span<const floa
   for (int64_t i = 0; i < count.vectors; i++) a->vectors[i] = args.numbers("vector", {n.H});
   if (flags & MASK) a->mask = args.flags("mask", {n.T, n.B});
   if (flags & RESET) a->reset = args.flags("reset", {n.T, n.B});
+  if (flags & CUT) a->cut = args.flags("cut", {n.T});
   a->keep_each_step = flags & KEEP_EACH_STEP;
   for (int64_t j = 0; j < count.products && flags & (KEEP | KEEP_EACH_STEP); j++)
     a->keep[j] = args.numbers("keep", a->keep_each_step ? Shape{n.T, n.B, n.H} : Shape{n.B, n.H});

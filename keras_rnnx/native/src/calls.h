@@ -21,6 +21,7 @@ struct Around : Sizes {
   const float* vectors[MOST];  // (H)
   const uint8_t* mask;         // 0: the states stay
   const uint8_t* reset;        // 1: the states become reset_state first
+  const uint8_t* cut;          // (T); 1: no gradient enters the steps before
   bool keep_each_step;
   const uint8_t* draws[MOST];  // of a state, (T, B, H); 1: the unit keeps its value
   float rates[MOST];           // of a state; where there are no draws, the share of the old value

@@ -325,6 +325,7 @@ struct Interpreted {
           for (int64_t k = 0; k < H; k++) to[k] += from[k];
           clear(from, H);
         }
+      if (a.cut && a.cut[at.t]) clear(ds, S * all);
     }
     for (int64_t s = 0; s < S; s++)
       for (int64_t b = 0; b < rows; b++) copy(ds + s * all + b * wide, H, a.dstate[s] + (first + b) * H);

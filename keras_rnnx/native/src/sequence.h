@@ -231,6 +231,8 @@ struct Sequence {
           for (int64_t j = unit; j < last; j++) to[j] += from[j];
           clear(from + unit, last - unit);
         }
+      for (int64_t b = 0; b < rows_ && a_.cut && a_.cut[at.t]; b++)
+        for (int s = 0; s < C::S; s++) clear(ds(s) + b * wide_ + unit, last - unit);
     }
 
     void finish() {

@@ -130,13 +130,14 @@ struct Panels {
 // Where the rows of a step are, for those rows of the batch that begin with `first`.
 struct Position {
   INLINE Position(const Sizes& a, int64_t step, int64_t first) {
-    const int64_t t = a.reverse ? a.steps - 1 - step : step;
+    t = a.reverse ? a.steps - 1 - step : step;
     flag = t * a.B + first;
     row = a.batch_first ? first * a.T + t : flag;
     apart = a.batch_first ? a.T : 1;
   }
   INLINE int64_t of(int64_t b) const { return row + b * apart; }  // in arrays of steps
 
+  int64_t t;
   int64_t flag;        // of the first in what is drawn and in flags; the others follow
   int64_t row, apart;  // of the first in arrays of steps, and from one to the next
 };
