@@ -8,7 +8,7 @@ import math
 
 import keras
 import numpy as np
-from cases import BACKEND, BY_NAME, CASES, DOUBLE, array, gradients, outcome, tensor, tensors, weighted, weights_of
+from cases import BACKEND, CASES, DOUBLE, array, gradients, outcome, tensor, tensors, weighted, weights_of
 from catalogue import CATALOGUE
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -190,11 +190,16 @@ def trials(draw, longest=7, exact=False):
     return Trial(case, sizes, options, twin, call, draw(st.integers(0, 2**32 - 1)))
 
 
+COMPILED = ("vanilla", "vanilla-relu", "lstm", "gru-after")
+PROGRAMS = ("peephole-lstm", "nas", "rhn", "lem", "mut3", "ugrnn", "multiplicative-lstm", "minimal-rnn", "scrn")
+
+
 @st.composite
 def native_trials(draw):
     """A `Trial` that the native kernels take: theirs are sizes around vectors and tiles, and all around a step."""
-    case = BY_NAME[draw(st.sampled_from(["vanilla", "vanilla-relu", "lstm", "gru-after"]))]
-    units = draw(st.one_of(st.integers(1, 70), st.sampled_from([7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65])))
+    name = draw(st.sampled_from(draw(st.sampled_from([COMPILED, PROGRAMS]))))
+    case = next(case for case in TABLE if case.name == name)
+    units = draw(st.one_of(st.integers(1, 70), st.sampled_from([7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 128, 150])))
     sizes = draw(st.integers(1, 20)), draw(st.integers(1, 20)), draw(st.integers(1, 6)), units
     some, rate = st.sampled_from([0.0, 0.0, 0.3, 0.5]), st.floats(0.0, 0.9)  # more would let errors grow
     options = {
@@ -207,6 +212,8 @@ def native_trials(draw):
     }
     flags = ["use_bias", "learn_initial_state", "go_backwards", "return_sequences", "return_state"]
     options |= {name: draw(st.booleans()) for name in [*flags, "return_all_states", "zero_output_for_mask"]}
+    modes = ["remat", "tbptt"] if case.make(2).cell.is_projected else ["tbptt"]
+    options["memory"] = draw(st.one_of(st.just("store"), st.tuples(st.sampled_from(modes), st.integers(1, 9))))
     call = {"mask": draw(st.sampled_from(KINDS)), "chunk": paths.CHUNK, "deltas": False, "missing": False}
     call |= {name: draw(st.booleans()) for name in ("resets", "state", "training")}
     return Trial(case, sizes, options, {}, call, draw(st.integers(0, 2**32 - 1)))
