@@ -217,6 +217,13 @@ def test_half_precision_is_rounded_weights(dtype, rng):
     np.testing.assert_array_equal(array(ops.cast(half(rounded), "float32")), expected)
 
 
+@pytest.mark.parametrize("make", [*LAYERS.values(), *PROGRAMS.values()])
+def test_an_empty_batch(make, rng):
+    layer = make(5, return_sequences=True)
+    layer.build((None, 4, 3))
+    assert outcome(layer(tensor(rng.normal(size=(0, 4, 3)), "float32")))[0].shape == (0, 4, 5)
+
+
 def test_large_inputs_saturate():
     x = ops.convert_to_tensor(np.float32([[[1e30], [-1e30], [1e-30]]]))
     for name in ("tanh", "lstm", "gru"):

@@ -183,7 +183,7 @@ class Inputs {
   }
 
   Inputs(const Entering& a, int64_t width, const float* panels, int64_t first, int64_t rows)
-      : a_(a), width_(width), panels_(panels), first_(first), rows_(rows), steps_(a.x ? 0 : larger(1, 48 / rows)),
+      : a_(a), width_(width), panels_(panels), first_(first), rows_(rows), steps_(a.x ? 0 : larger(1, 48 / larger(1, rows))),
         stride_(a.x ? width * Position(a, 0, 0).apart : Packed::padded(width)), made_(steps_ * rows * Packed::padded(width)) {}
 
   bool given() const { return a_.x; }
@@ -231,6 +231,8 @@ constexpr int64_t SPINS = 2000, MOST_WAITS = 1000;
 INLINE void relax() {
 #ifdef __SSE2__
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
 #endif
 }
 
