@@ -220,10 +220,10 @@ class ProjectingCell(Quantizable, AbstractCell):
     def dropped(self, x, how):
         """The inputs of a sequence with dropout, (B, D) for all steps, where the `Reading` is one of training."""
         if how.training and self.dropout:
-            shape = list(ops.shape(x))
-            shape[1 if how.batch_first else 0] = 1
-            ones = ops.ones(shape, x.dtype)
-            x = x * keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+            batch = ops.shape(x)[0 if how.batch_first else 1]
+            ones = ops.ones((1, batch, *ops.shape(x)[2:]), x.dtype)
+            mask = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+            x = x * (ops.swapaxes(mask, 0, 1) if how.batch_first else mask)
         return x
 
     def check_inputs(self, shapes):
