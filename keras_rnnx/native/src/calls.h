@@ -27,23 +27,29 @@ struct Around : Sizes {
   float rates[MOST];           // of a state; where there are no draws, the share of the old value
 };
 
-// What the way forwards reads.
+// The way forwards of any step.
 struct Entering : Around {
   const float* x;                      // (T, B, X H); null where they are made here, from
   const float *source, *input_kernel;  // (T, B, D) and (D, X H)
   int64_t D;
   const float *state[MOST], *reset_state[MOST];
+  float *emit[MOST], *final[MOST];  // emit: null where it is not wanted
+  float *before[MOST], *kept;       // null where they are not stored; kept: (T, B, K H)
+};
+
+// The way back of any step.
+struct Returning : Around {
+  const float *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
+  float* dx;  // (T, B, X H)
+  float *dinput_bias, *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
 };
 
 struct Forward : Entering {
-  float *emit[MOST], *final[MOST];                   // emit: null where it is not wanted
-  float *left, *before[MOST], *kept;                 // null where they are not stored; kept: (T, B, K H)
+  float* left;  // of the product, or null
 };
 
-struct Backward : Around {
-  const float *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
-  float *dx, *du;  // (T, B, X H) and (T, B, R H); du: null where it is the same as dx
-  float *dinput_bias, *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
+struct Backward : Returning {
+  float* du;  // (T, B, R H); null where it is the same as dx
 };
 
 // A step as a program: see keras_rnnx/native/program.py, whose slots these are.
@@ -66,13 +72,11 @@ struct Code {
 };
 
 struct ProgramForward : Entering {
-  float *emit[MOST], *final[MOST], *before[MOST], *left[MOST], *kept;  // before, of a state, and left, of a product: or null
+  float* left[MOST];  // of a product, or null
 };
 
-struct ProgramBackward : Around {
-  const float *before[MOST], *kept, *demit[MOST], *dfinal[MOST];
-  float *dx, *du[MOST];  // du, of a product: (T, B, parts H); null where it is the same as dx
-  float *dinput_bias, *dstate[MOST], *dvectors[MOST], *dreset_state[MOST];
+struct ProgramBackward : Returning {
+  float* du[MOST];  // of a product, (T, B, parts H); null where it is the same as dx
 };
 
 // Threads of the host: run() calls f(data, 0), ..., f(data, blocks - 1), perhaps at once, and returns after the last.

@@ -107,40 +107,37 @@ struct Interpreted {
 
   static void forward(const ProgramForward& a, const Code& code, const Host& host) {
     const int64_t H = a.H, width = code.inputs * H;
-    Numbers panels(code.parts * Panels<N>::size(H, H)), input_panels(Inputs::size(a, width));
-    Inputs::pack(a, width, input_panels.at(0));
+    Room panels(code.parts * Panels<N>::size(H, H)), input_panels(Inputs::size(a, width));
+    Inputs::pack(a, width, host, input_panels.at(0));
     for (int64_t j = 0, at = 0; j < code.products; j++)
       for (int64_t p = 0; p < code.product[j].parts; p++, at++)
-        Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, panels.at(at * Panels<N>::size(H, H)));
+        shared(host, Panels<N>::groups(H), H * Panels<N>::UNITS, [&](int64_t g, int64_t end) {
+          Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, g, end, panels.at(at * Panels<N>::size(H, H)));
+        });
     for (int64_t s = 0; s < code.states; s++) clear_rest(a, a.before[s], H);
     for (int64_t j = 0; j < code.products; j++) clear_rest(a, a.left[j], H);
-    const int64_t blocks = threads_for(a, larger(code.parts, 1), host).blocks;
-    spread(host, blocks, [&](int64_t i) {
-      forward_rows(a, code, panels.at(0), input_panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks);
+    const int64_t parts = larger(code.parts, 1);
+    share_rows(a, threads_for(a, parts, host).blocks, parts, host, [&](const Stretch& rows, const auto& stop) {
+      return forward_rows(a, code, panels.at(0), input_panels.at(0), rows, stop);
     });
   }
 
   static void backward(const ProgramBackward& a, const Code& code, const Host& host) {
-    const int64_t H = a.H, width = code.vectors + code.inputs;
-    Numbers panels(code.products * Panels<N>::size(deepest(code) * H, H));
+    const int64_t H = a.H, parts = larger(code.parts, 1), blocks = threads_for(a, parts, host).blocks;
+    Room panels(code.products * Panels<N>::size(deepest(code) * H, H));
     for (int64_t j = 0; j < code.products; j++) {
       const int64_t depth = code.product[j].parts * H;
-      Panels<N>::pack_transposed(a.kernel[j], depth, H, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
+      shared(host, Panels<N>::groups(H), depth * Panels<N>::UNITS, [&](int64_t g, int64_t end) {
+        Panels<N>::pack_transposed(a.kernel[j], depth, H, g, end, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
+      });
     }
     clear_rest(a, a.dx, code.inputs * H);
     for (int64_t j = 0; j < code.products; j++) clear_rest(a, a.du[j], code.product[j].parts * H);
-    const int64_t blocks = threads_for(a, larger(code.parts, 1), host).blocks;
-    Numbers sums(blocks * width * H);
-    spread(host, blocks, [&](int64_t i) {
-      backward_rows(a, code, panels.at(0), a.B * i / blocks, a.B * (i + 1) / blocks, sums.at(i * width * H));
+    Sums sums(a, blocks, (code.vectors + code.inputs) * H);
+    share_rows(a, blocks, parts, host, [&](const Stretch& rows, const auto& stop) {
+      return backward_rows(a, code, panels.at(0), rows, &sums, stop);
     });
-    for (int64_t p = 0; p < width; p++) {
-      float* total = p < code.vectors ? a.dvectors[p] : a.dinput_bias ? a.dinput_bias + (p - code.vectors) * H : nullptr;
-      for (int64_t j = 0; j < H && total; j++) {
-        total[j] = 0;
-        for (int64_t i = 0; i < blocks; i++) total[j] += *sums.at((i * width + p) * H + j);
-      }
-    }
+    sums.give(a, code.vectors, code.inputs);
   }
 
  private:
@@ -166,14 +163,15 @@ struct Interpreted {
       else slots->rows(first + i, crossing + code.cross[i] * rows * wide, wide);
   }
 
-  static void forward_rows(const ProgramForward& a, const Code& code, const float* panels, const float* input_panels,
-                           int64_t first, int64_t end) {
-    const int64_t H = a.H, rows = end - first, wide = padded(H), all = rows * wide, S = code.states;
-    Inputs made(a, code.inputs * H, input_panels, first, rows);
+  template <class Stop>
+  static int64_t forward_rows(const ProgramForward& a, const Code& code, const float* panels, const float* input_panels,
+                           const Stretch& which, const Stop& stop) {
+    const int64_t first = which.first, rows = which.end - first, H = a.H, wide = padded(H), all = rows * wide, S = code.states;
+    Inputs made(a, code.inputs * H, input_panels, which);
     const int64_t inputs = code.constants + code.vectors, states = inputs + code.inputs, parts = states + S;
     const int64_t temporaries = parts + code.parts;
-    Numbers memory((S + code.parts + 1 + code.crossing) * all);
-    Numbers more((code.constants + code.inputs + code.temporaries) * CHUNK + code.vectors * wide);
+    Zeros memory((S + code.parts + 1 + code.crossing) * all);
+    Zeros more((code.constants + code.inputs + code.temporaries) * CHUNK + code.vectors * wide);
     float *now = memory.at(0), *u = memory.at(S * all), *left = memory.at((S + code.parts) * all);
     Slots slots(temporaries + code.temporaries);
     float* x = more.at(code.constants * CHUNK);
@@ -182,13 +180,17 @@ struct Interpreted {
     for (int64_t i = 0; i < code.inputs; i++) slots.chunk(inputs + i, x + i * CHUNK);
     for (int64_t s = 0; s < S; s++) {
       slots.rows(states + s, now + s * all, wide);
-      for (int64_t b = 0; b < rows; b++) copy(a.state[s] + (first + b) * H, H, now + s * all + b * wide);
+      for (int64_t b = 0; b < rows; b++) copy(state_of(a, s, which) + b * H, H, now + s * all + b * wide);
     }
     for (int64_t i = 0; i < code.parts; i++) slots.rows(parts + i, u + i * all, wide);
     Places places(temporaries + code.temporaries);
-    for (int64_t step = 0; step < a.steps; step++) {
+    int64_t step = which.done;
+    for (; step < a.steps; step++) {
       const Position at(a, step, first);
-      if (!made.given() && step % made.steps() == 0) made.make(step, 0, 1);
+      if ((step - which.done) % made.steps() == 0) {
+        if (step > which.done && stop(step)) break;
+        if (!made.given()) made.make(step, 0, 1);
+      }
       const float *read = made.of(step), *bias = made.given() ? a.input_bias : nullptr;
       for (int64_t b = 0; b < rows; b++)
         for (int64_t s = 0; s < S; s++) {
@@ -223,6 +225,7 @@ struct Interpreted {
     }
     for (int64_t s = 0; s < S; s++)
       for (int64_t b = 0; b < rows; b++) copy(now + s * all + b * wide, H, a.final[s] + (first + b) * H);
+    return step;
   }
 
   struct Places {
@@ -267,13 +270,15 @@ struct Interpreted {
     }
   }
 
-  static void backward_rows(const ProgramBackward& a, const Code& code, const float* panels, int64_t first, int64_t end,
-                            float* sums) {
-    const int64_t H = a.H, rows = end - first, wide = padded(H), all = rows * wide, S = code.states, J = code.products;
+  template <class Stop>
+  static int64_t backward_rows(const ProgramBackward& a, const Code& code, const float* panels, const Stretch& which, Sums* sums,
+                            const Stop& stop) {
+    const int64_t first = which.first, rows = which.end - first, S = code.states, J = code.products;
+    const int64_t H = a.H, wide = padded(H), all = rows * wide;
     const int64_t states = code.constants + code.vectors, kept = states + S, dnew = kept + code.kept, dleft = dnew + S;
     const int64_t temporaries = dleft + J, deep = deepest(code) * H;
-    Numbers memory((2 * S + J + code.crossing) * all + rows * deep);
-    Numbers more((code.constants + S + code.kept + code.temporaries) * CHUNK + code.vectors * wide);
+    Zeros memory((2 * S + J + code.crossing) * all + rows * deep);
+    Zeros more((code.constants + S + code.kept + code.temporaries) * CHUNK + code.vectors * wide);
     float *ds = memory.at(0), *passed = memory.at(S * all), *dlefts = memory.at(2 * S * all);
     float* du = memory.at((2 * S + J + code.crossing) * all);
     float* loaded = more.at(code.constants * CHUNK);
@@ -284,14 +289,13 @@ struct Interpreted {
     for (int64_t j = 0; j < J; j++) slots.rows(dleft + j, dlefts + j * all, wide);
     for (int64_t s = 0; s < S; s++) {
       slots.rows(dnew + s, ds + s * all, wide);
-      for (int64_t b = 0; b < rows; b++) {
-        copy(a.dfinal[s] + (first + b) * H, H, ds + s * all + b * wide);
-        if (a.dreset_state[s]) clear(a.dreset_state[s] + (first + b) * H, H);
-      }
+      const float* from = cotangent_of(a, s, which);
+      for (int64_t b = 0; b < rows; b++) copy(from + b * H, H, ds + s * all + b * wide);
     }
     Places places(temporaries + code.temporaries);
-    for (int64_t step = a.steps - 1; step >= 0; step--) {
-      const Position at(a, step, first);
+    int64_t done = which.done;
+    for (bool stopped = false; done < a.steps && !stopped; stopped = stop(++done)) {
+      const Position at(a, a.steps - 1 - done, first);
       for (int64_t b = 0; b < rows; b++) begin_back(a, code, at, b, ds + b * wide, passed + b * wide, all);
       for (int64_t i = 0, part = code.parts; i <= J; i++) {
         const Code::Stage& stage = code.stage[i];
@@ -314,21 +318,17 @@ struct Interpreted {
               give(valid ? code.dpart[part + p] : -1, places.p, n, to);
               if (a.du[j]) copy(to, n, a.du[j] + (row * parts + p) * H + unit);
             }
-            if (j < 0) finish_back(a, code, places.p, row, unit, n, valid, ds + b * wide + unit, passed + b * wide + unit, all, sums);
+            if (j < 0) finish_back(a, code, places.p, row, unit, n, valid, ds + b * wide + unit, passed + b * wide + unit, all,
+                                   sums->of(first + b));
           }
         }
         if (j >= 0) multiplied_back(a, code, j, panels, at, first, rows, wide, du, deep, passed, dlefts + j * all);
       }
-      for (int64_t b = 0; b < rows && a.reset; b++)
-        for (int64_t s = 0; s < S && a.reset[at.flag + b]; s++) {
-          float *from = ds + s * all + b * wide, *to = a.dreset_state[s] + (first + b) * H;
-          for (int64_t k = 0; k < H; k++) to[k] += from[k];
-          clear(from, H);
-        }
-      if (a.cut && a.cut[at.t]) clear(ds, S * all);
+      end_back(a, at, first, rows, S, 0, H, [&](int64_t s, int64_t b) { return ds + s * all + b * wide; });
     }
     for (int64_t s = 0; s < S; s++)
       for (int64_t b = 0; b < rows; b++) copy(ds + s * all + b * wide, H, a.dstate[s] + (first + b) * H);
+    return done;
   }
 
   static INLINE void give(int64_t slot, float* const* places, int64_t n, float* to) {

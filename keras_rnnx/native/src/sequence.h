@@ -1,5 +1,5 @@
-// A sequence, walked forwards and back. Each thread owns rows of the batch for the whole sequence, so none waits for
-// another; the kernel is packed once a call into panels that are read in order.
+// A sequence, walked forwards and back. Each thread walks rows of its own, so none waits for another at a step; the kernel
+// is packed once a call into panels that are read in order.
 #pragma once
 
 #include "cells.h"
@@ -17,52 +17,40 @@ struct Sequence {
   static int64_t groups(int64_t H) { return (H + UNITS - 1) / UNITS; }
   static int64_t padded(int64_t H) { return Back::padded(H); }  // whole groups of both ways
 
-  // For each group of blocks of units: (H, TOGETHER, R, WIDTH)
-  static void pack(const float* kernel, int64_t H, float* panels) {
-    for (int64_t g = 0; g < groups(H); g++)
+  // The groups from g to end, (H, TOGETHER, R, WIDTH) each.
+  static void pack(const float* kernel, int64_t H, int64_t g, int64_t end, float* panels) {
+    float* to = panels + g * H * N * WIDTH;
+    for (; g < end; g++)
       for (int64_t k = 0; k < H; k++)
-        for (int n = 0; n < N; n++, panels += WIDTH) {
-          const int64_t unit = g * UNITS + n / C::R * WIDTH;
-          const float* from = kernel + k * C::R * H + n % C::R * H + unit;
-          if (unit < H) copy(from, smaller(WIDTH, H - unit), panels);
+        for (int n = 0; n < N; n++, to += WIDTH) {
+          const int64_t unit = g * UNITS + n / C::R * WIDTH, some = larger(0, smaller(WIDTH, H - unit));
+          copy(kernel + k * C::R * H + n % C::R * H + (some ? unit : 0), some, to);
+          clear(to + some, WIDTH - some);
         }
   }
 
   static void forward(const Forward& a, const Host& host) {
     const int64_t width = C::X * a.H;
-    Numbers panels(groups(a.H) * a.H * N * WIDTH), input_panels(Inputs::size(a, width));
-    pack(a.kernel[0], a.H, panels.at(0));
-    Inputs::pack(a, width, input_panels.at(0));
+    Room panels(groups(a.H) * a.H * N * WIDTH), input_panels(Inputs::size(a, width));
+    shared(host, groups(a.H), a.H * N * WIDTH,
+           [&](int64_t g, int64_t end) { pack(a.kernel[0], a.H, g, end, panels.at(0)); });
+    Inputs::pack(a, width, host, input_panels.at(0));
     clear_rest(a, a.left, a.H);
     for (int s = 0; s < C::S; s++) clear_rest(a, a.before[s], a.H);
-    const Threads threads = threads_for(a, C::R, host);
-    spread(host, threads.blocks, [&](int64_t i) {
-      There walk(a, panels.at(0), input_panels.at(0), a.B * i / threads.blocks, a.B * (i + 1) / threads.blocks);
-      together(host, threads.team, walk);
-      walk.finish();
-    });
+    walk_in_phases(a, threads_for(a, C::R, host), C::R, host,
+                   [&](const Stretch& rows) { return There(a, panels.at(0), input_panels.at(0), rows); });
   }
 
   static void backward(const Backward& a, const Host& host) {
-    Numbers panels(Back::size(C::R * a.H, a.H));
-    Back::pack_transposed(a.kernel[0], C::R * a.H, a.H, panels.at(0));
-    const int64_t width = (C::P + C::X) * a.H;
+    Room panels(Back::size(C::R * a.H, a.H));
+    shared(host, Back::groups(a.H), C::R * a.H * Back::UNITS,
+           [&](int64_t g, int64_t end) { Back::pack_transposed(a.kernel[0], C::R * a.H, a.H, g, end, panels.at(0)); });
     clear_rest(a, a.dx, C::X * a.H);
     clear_rest(a, a.du, C::R * a.H);
     const Threads threads = threads_for(a, C::R, host);
-    Numbers sums(threads.blocks * width);  // of what the vectors and the bias of x get, for each block of rows
-    spread(host, threads.blocks, [&](int64_t i) {
-      Return walk(a, panels.at(0), a.B * i / threads.blocks, a.B * (i + 1) / threads.blocks, sums.at(i * width));
-      together(host, threads.team, walk);
-      walk.finish();
-    });
-    for (int p = 0; p < C::P + C::X; p++) {
-      float* total = p < C::P ? a.dvectors[p] : a.dinput_bias ? a.dinput_bias + (p - C::P) * a.H : nullptr;
-      for (int64_t j = 0; j < a.H && total; j++) {
-        total[j] = 0;
-        for (int64_t i = 0; i < threads.blocks; i++) total[j] += *sums.at(i * width + p * a.H + j);
-      }
-    }
+    Sums sums(a, threads.blocks, (C::P + C::X) * a.H);
+    walk_in_phases(a, threads, C::R, host, [&](const Stretch& rows) { return Return(a, panels.at(0), rows, &sums); });
+    sums.give(a, C::P, C::X);
   }
 
  private:
@@ -70,22 +58,25 @@ struct Sequence {
   // steps what comes before the product, if anything does, and the step itself.
   class There {
    public:
-    There(const Forward& a, const float* panels, const float* input_panels, int64_t first, int64_t end)
-        : a_(a), panels_(panels), first_(first), rows_(end - first), wide_(padded(a.H)),
-          inputs_(a, C::X * a.H, input_panels, first, end - first), memory_((C::S + 2) * rows_ * wide_) {
+    There(const Forward& a, const float* panels, const float* input_panels, const Stretch& rows)
+        : a_(a), panels_(panels), first_(rows.first), begin_(rows.done), rows_(rows.end - rows.first), wide_(padded(a.H)),
+          inputs_(a, C::X * a.H, input_panels, rows), memory_((C::S + 2) * rows_ * wide_) {
       prepares_ = a.reset || a.keep[0] || a.left;
       for (int s = 0; s < C::S; s++) {
         prepares_ = prepares_ || a.before[s];
-        for (int64_t b = 0; b < rows_; b++) copy(a.state[s] + (first + b) * a.H, a.H, now(s, 0) + b * wide_);
+        const float* from = state_of(a, s, rows);
+        for (int64_t b = 0; b < rows_; b++) copy(from + b * a.H, a.H, now(s, begin_) + b * wide_);
       }
       each_ = 1 + prepares_;
       period_ = inputs_.steps() * each_ + !inputs_.given();
     }
 
-    int64_t phases() const { return (a_.steps + inputs_.steps() - 1) / inputs_.steps() * period_; }
+    int64_t phases() const { return (a_.steps - begin_ + steps() - 1) / steps() * period_; }
+    int64_t period() const { return period_; }          // phases, after which a walk can stop
+    int64_t steps() const { return inputs_.steps(); }  // that are done then
 
     void phase(int64_t i, int64_t part, int64_t parts) {
-      const int64_t begin = i / period_ * inputs_.steps();
+      const int64_t begin = begin_ + i / period_ * steps();
       i %= period_;
       if (!inputs_.given() && !i--) return inputs_.make(begin, part, parts);
       const int64_t step = begin + i / each_, all = groups(a_.H);
@@ -94,9 +85,9 @@ struct Sequence {
       for (int64_t g = all * part / parts; g < all * (part + 1) / parts; g++) group(step, g);
     }
 
-    void finish() {
+    void finish(int64_t done) {
       for (int s = 0; s < C::S; s++)
-        for (int64_t b = 0; b < rows_; b++) copy(now(s, a_.steps) + b * wide_, a_.H, a_.final[s] + (first_ + b) * a_.H);
+        for (int64_t b = 0; b < rows_; b++) copy(now(s, done) + b * wide_, a_.H, a_.final[s] + (first_ + b) * a_.H);
     }
 
    private:
@@ -188,9 +179,9 @@ struct Sequence {
 
     const Forward& a_;
     const float* panels_;
-    const int64_t first_, rows_, wide_;
+    const int64_t first_, begin_, rows_, wide_;
     Inputs inputs_;
-    Numbers memory_;  // the two places of the first state, the other states, the left operand
+    Zeros memory_;  // the two places of the first state, the other states, the left operand
     bool prepares_;
     int64_t each_, period_;
   };
@@ -198,20 +189,21 @@ struct Sequence {
   // The way back of some rows. Phases: for each step the equations, then what they leave to the old state.
   class Return {
    public:
-    Return(const Backward& a, const float* panels, int64_t first, int64_t end, float* sums)
-        : a_(a), panels_(panels), first_(first), rows_(end - first), wide_(padded(a.H)), deep_(C::R * a.H), sums_(sums),
-          memory_(rows_ * (C::S * wide_ + deep_)) {
-      for (int s = 0; s < C::S; s++)
-        for (int64_t b = 0; b < rows_; b++) {
-          copy(a.dfinal[s] + (first + b) * a.H, a.H, ds(s) + b * wide_);
-          if (a.dreset_state[s]) clear(a.dreset_state[s] + (first + b) * a.H, a.H);
-        }
+    Return(const Backward& a, const float* panels, const Stretch& rows, Sums* sums)
+        : a_(a), panels_(panels), first_(rows.first), begin_(rows.done), rows_(rows.end - rows.first), wide_(padded(a.H)),
+          deep_(C::R * a.H), sums_(sums), memory_(rows_ * (C::S * wide_ + deep_)) {
+      for (int s = 0; s < C::S; s++) {
+        const float* from = cotangent_of(a, s, rows);
+        for (int64_t b = 0; b < rows_; b++) copy(from + b * a.H, a.H, ds(s) + b * wide_);
+      }
     }
 
-    int64_t phases() const { return 2 * a_.steps; }
+    int64_t phases() const { return 2 * (a_.steps - begin_); }
+    int64_t period() const { return 2; }
+    int64_t steps() const { return 1; }
 
     void phase(int64_t i, int64_t part, int64_t parts) {
-      const Position at(a_, a_.steps - 1 - i / 2, first_);
+      const Position at(a_, a_.steps - 1 - begin_ - i / 2, first_);
       const int64_t all = Back::groups(a_.H), g = all * part / parts, end = all * (part + 1) / parts;
       const int64_t unit = g * Back::UNITS, last = smaller(a_.H, end * Back::UNITS);
       if (i % 2 == 0) {
@@ -225,17 +217,10 @@ struct Sequence {
         if (keep) v *= load(keep + b * a_.H + j, n);
         add(ds(0) + b * wide_ + j, v, n);
       });
-      for (int64_t b = 0; b < rows_ && a_.reset; b++)
-        for (int s = 0; s < C::S && a_.reset[at.flag + b]; s++) {
-          float *from = ds(s) + b * wide_, *to = a_.dreset_state[s] + (first_ + b) * a_.H;
-          for (int64_t j = unit; j < last; j++) to[j] += from[j];
-          clear(from + unit, last - unit);
-        }
-      for (int64_t b = 0; b < rows_ && a_.cut && a_.cut[at.t]; b++)
-        for (int s = 0; s < C::S; s++) clear(ds(s) + b * wide_ + unit, last - unit);
+      end_back(a_, at, first_, rows_, C::S, unit, last - unit, [&](int64_t s, int64_t b) { return ds(s) + b * wide_; });
     }
 
-    void finish() {
+    void finish(int64_t) {
       for (int s = 0; s < C::S; s++)
         for (int64_t b = 0; b < rows_; b++) copy(ds(s) + b * wide_, a_.H, a_.dstate[s] + (first_ + b) * a_.H);
     }
@@ -273,15 +258,16 @@ struct Sequence {
         store(du() + b * deep_ + i * H + unit, d, n);
         if (!C::SAME) store(a_.du + (row * C::R + i) * H + unit, d, n);
       }
-      for (int i = 0; i < C::P; i++) add(sums_ + i * H + unit, dp[i], n);
-      for (int i = 0; i < C::X && a_.dinput_bias; i++) add(sums_ + (C::P + i) * H + unit, dx[i], n);
+      float* sums = sums_->of(first_ + b) + unit;
+      for (int i = 0; i < C::P; i++) add(sums + i * H, dp[i], n);
+      for (int i = 0; i < C::X && a_.dinput_bias; i++) add(sums + (C::P + i) * H, dx[i], n);
     }
 
     const Backward& a_;
     const float* panels_;
-    const int64_t first_, rows_, wide_, deep_;
-    float* sums_;
-    Numbers memory_;  // the cotangents of the states, and of the products
+    const int64_t first_, begin_, rows_, wide_, deep_;
+    Sums* sums_;
+    Zeros memory_;  // the cotangents of the states, and of the products
   };
 };
 

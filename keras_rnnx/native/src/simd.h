@@ -28,6 +28,9 @@
 
 namespace INSTRUCTIONS {
 
+constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 typedef float Vec __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t Int __attribute__((vector_size(4 * WIDTH)));
 

@@ -1,34 +1,32 @@
-// What a walk over a sequence consists of, whatever its step is: memory, products of rows, flags and threads.
+// What a walk over a sequence consists of, whatever its step is: memory, products of rows, flags and inputs.
 #pragma once
-
-#include <sched.h>
 
 #include <new>
 
 #include "calls.h"
 #include "simd.h"
+#include "threads.h"
 
 namespace INSTRUCTIONS {
-
-constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 INLINE void copy(const float* from, int64_t n, float* to) { std::memcpy(to, from, sizeof(float) * n); }
 INLINE void clear(float* p, int64_t n) { std::memset(p, 0, sizeof(float) * n); }
 
-// Memory of n zeros.
-class Numbers {
+// Memory for n numbers.
+class Room {
  public:
-  explicit Numbers(int64_t n) : p_(static_cast<float*>(::operator new(sizeof(float) * (n + 1), std::align_val_t(64)))) {
-    clear(p_, n);
-  }
-  ~Numbers() { ::operator delete(p_, std::align_val_t(64)); }
-  Numbers(const Numbers&) = delete;
-  Numbers& operator=(const Numbers&) = delete;
+  explicit Room(int64_t n) : p_(static_cast<float*>(::operator new(sizeof(float) * (n + 1), std::align_val_t(64)))) {}
+  ~Room() { ::operator delete(p_, std::align_val_t(64)); }
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
   float* at(int64_t i) { return p_ + i; }
 
  private:
   float* p_;
+};
+
+struct Zeros : Room {
+  explicit Zeros(int64_t n) : Room(n) { clear(at(0), n); }
 };
 
 // As many rows as the registers hold sums of N vectors for.
@@ -88,19 +86,26 @@ struct Panels {
   static int64_t padded(int64_t columns) { return groups(columns) * UNITS; }
   static int64_t size(int64_t depth, int64_t columns) { return depth * padded(columns); }
 
-  // Of a matrix (depth, columns), whose rows are so far apart.
-  static void pack(const float* from, int64_t depth, int64_t columns, int64_t row, float* to) {
-    for (int64_t k = 0; k < depth; k++)
-      for (int64_t c = 0; c < columns; c += N * WIDTH)
-        copy(from + k * row + c, smaller(N * WIDTH, columns - c), to + (c * depth + k * N * WIDTH));
+  // The groups from g to end, of a matrix (depth, columns) whose rows are so far apart.
+  static void pack(const float* from, int64_t depth, int64_t columns, int64_t row, int64_t g, int64_t end, float* panels) {
+    for (; g < end; g++) {
+      const int64_t c = g * UNITS, some = smaller(UNITS, columns - c);
+      float* to = panels + c * depth;
+      for (int64_t k = 0; k < depth; k++, to += UNITS) {
+        copy(from + k * row + c, some, to);
+        clear(to + some, UNITS - some);
+      }
+    }
   }
 
-  // Of the transpose of a matrix (columns, depth).
-  static void pack_transposed(const float* from, int64_t depth, int64_t columns, float* to) {
-    for (int64_t c = 0; c < columns; c++) {
-      float* at = to + c / (N * WIDTH) * depth * N * WIDTH + c % (N * WIDTH);
-      for (int64_t k = 0; k < depth; k++) at[k * N * WIDTH] = from[c * depth + k];
-    }
+  // The same, of the transpose of a matrix (columns, depth). A few columns of a few rows stay in the nearest cache.
+  static void pack_transposed(const float* from, int64_t depth, int64_t columns, int64_t g, int64_t end, float* panels) {
+    for (; g < end; g++)
+      for (int64_t k = 0; k < depth; k += WIDTH)
+        for (int64_t c = g * UNITS; c < (g + 1) * UNITS; c++) {
+          float* to = panels + (g * depth + k) * UNITS + c % UNITS;
+          for (int64_t i = 0; i < smaller(WIDTH, depth - k); i++) to[i * UNITS] = c < columns ? from[c * depth + k + i] : 0.f;
+        }
   }
 
   // to(row, column, vector) for what the product of `count` rows has in the groups from g to end.
@@ -165,6 +170,58 @@ INLINE Vec zoned(const Around& a, int s, int64_t at, int n, Vec s_new, Vec s_old
 
 INLINE void add(float* to, Vec v, int n) { store(to, load(to, n) + v, n); }
 
+// The states of some rows where a walk of them begins. One that stopped before has left them where the final ones belong.
+INLINE const float* state_of(const Entering& a, int64_t s, const Stretch& rows) {
+  return (rows.done ? a.final[s] : a.state[s]) + rows.first * a.H;
+}
+
+// The same on the way back; what goes to the states at resets begins at zero.
+INLINE const float* cotangent_of(const Returning& a, int64_t s, const Stretch& rows) {
+  if (rows.done) return a.dstate[s] + rows.first * a.H;
+  if (a.dreset_state[s]) clear(a.dreset_state[s] + rows.first * a.H, (rows.end - rows.first) * a.H);
+  return a.dfinal[s] + rows.first * a.H;
+}
+
+// What is summed over rows, `width` numbers of each: over every few rows first, see Stretches::least.
+class Sums {
+ public:
+  Sums(const Sizes& a, int64_t blocks, int64_t width)
+      : width_(width), least_(Stretches::least(a, blocks)), count_((a.B + least_ - 1) / least_), parts_(count_ * width) {}
+  float* of(int64_t row) { return parts_.at(row / least_ * width_); }
+  void total(int64_t from, int64_t n, float* to) {
+    clear(to, n);
+    for (int64_t i = 0; i < count_; i++)
+      for (int64_t j = 0; j < n; j++) to[j] += *parts_.at(i * width_ + from + j);
+  }
+  // Of each vector, and of the bias of the inputs, H numbers each.
+  void give(const Returning& a, int64_t vectors, int64_t inputs) {
+    for (int64_t p = 0; p < vectors; p++) total(p * a.H, a.H, a.dvectors[p]);
+    if (a.dinput_bias) total(vectors * a.H, inputs * a.H, a.dinput_bias);
+  }
+
+ private:
+  const int64_t width_, least_, count_;
+  Zeros parts_;
+};
+
+// At a reset, the cotangents of n units of the states from `unit` on go to reset_state; at a cut they end. of(s, b): where
+// those of a row are.
+template <class Of>
+void end_back(const Returning& a, const Position& at, int64_t first, int64_t rows, int64_t states, int64_t unit, int64_t n,
+              const Of& of) {
+  const bool cut = a.cut && a.cut[at.t];
+  for (int64_t b = 0; b < rows && (cut || a.reset); b++)
+    for (int64_t s = 0; s < states; s++) {
+      float* ds = of(s, b) + unit;
+      if (a.reset && a.reset[at.flag + b]) {
+        float* to = a.dreset_state[s] + (first + b) * a.H + unit;
+        for (int64_t j = 0; j < n; j++) to[j] += ds[j];
+        clear(ds, n);
+      }
+      if (cut) clear(ds, n);
+    }
+}
+
 // The factors of the left operand of a product at some rows of all steps, or null.
 INLINE const float* keep_of(const Around& a, int product, int64_t row, int64_t first) {
   return a.keep[product] ? a.keep[product] + (a.keep_each_step ? row : first) * a.H : nullptr;
@@ -178,13 +235,16 @@ class Inputs {
 
   // Panels of the input kernel, packed once a call; empty where the inputs are given.
   static int64_t size(const Entering& a, int64_t width) { return a.x ? 0 : Packed::size(a.D, width); }
-  static void pack(const Entering& a, int64_t width, float* to) {
-    if (!a.x) Packed::pack(a.input_kernel, a.D, width, width, to);
+  static void pack(const Entering& a, int64_t width, const Host& host, float* to) {
+    if (a.x) return;
+    shared(host, Packed::groups(width), a.D * Packed::UNITS,
+           [&](int64_t g, int64_t end) { Packed::pack(a.input_kernel, a.D, width, width, g, end, to); });
   }
 
-  Inputs(const Entering& a, int64_t width, const float* panels, int64_t first, int64_t rows)
-      : a_(a), width_(width), panels_(panels), first_(first), rows_(rows), steps_(a.x ? 0 : larger(1, 48 / larger(1, rows))),
-        stride_(a.x ? width * Position(a, 0, 0).apart : Packed::padded(width)), made_(steps_ * rows * Packed::padded(width)) {}
+  Inputs(const Entering& a, int64_t width, const float* panels, const Stretch& rows)
+      : a_(a), width_(width), panels_(panels), first_(rows.first), begin_(rows.done), rows_(rows.end - rows.first),
+        steps_(a.x ? 0 : larger(1, 48 / larger(1, rows_))), stride_(a.x ? width * Position(a, 0, 0).apart : Packed::padded(width)),
+        made_(steps_ * rows_ * Packed::padded(width)) {}
 
   bool given() const { return a_.x; }
   int64_t steps() const { return larger(1, steps_); }  // that are made at once
@@ -207,78 +267,15 @@ class Inputs {
   }
 
   const float* of(int64_t step) {
-    return a_.x ? a_.x + Position(a_, step, first_).row * width_ : made_.at(step % steps_ * rows_ * stride_);
+    return a_.x ? a_.x + Position(a_, step, first_).row * width_ : made_.at((step - begin_) % steps_ * rows_ * stride_);
   }
 
  private:
   const Entering& a_;
   const int64_t width_;
   const float* panels_;
-  const int64_t first_, rows_, steps_, stride_;
-  Numbers made_;
+  const int64_t first_, begin_, rows_, steps_, stride_;
+  Room made_;
 };
-
-// ---- threads ----
-
-template <class F>
-void spread(const Host& host, int64_t blocks, const F& f) {
-  host.run(host, blocks, [](const void* data, int64_t i) { (*static_cast<const F*>(data))(i); }, &f);
-}
-
-constexpr int64_t SPINS = 2000, MOST_WAITS = 1000;
-
-// Waits a little, in a loop that waits.
-INLINE void relax() {
-#ifdef __SSE2__
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
-// How many threads there are for a walk: so many own rows of the batch, and each of them has so many, itself counted, to
-// share the units with.
-struct Threads {
-  int64_t blocks, team;
-};
-
-INLINE Threads threads_for(const Sizes& a, int64_t parts, const Host& host) {
-  const double step = 2.0 * a.B * a.H * parts * a.H;  // operations
-  if (step * a.steps < 1e6) return {1, 1};
-  const int64_t blocks = larger(1, smaller(host.threads, a.B));
-  const int64_t most = smaller(host.threads / blocks, static_cast<int64_t>(step / blocks / 5e4));
-  return {blocks, larger(1, most)};
-}
-
-// A walk in phases, each of which begins when the one before is done. The threads of a team take turns: whoever comes
-// takes the next part, and a thread that never comes is not missed. Where the others are stopped so often that waiting
-// for them is no gain, all but one leave.
-template <class Walk>
-void together(const Host& host, int64_t team, Walk& walk) {
-  const int64_t phases = walk.phases();
-  if (team == 1) {
-    for (int64_t i = 0; i < phases; i++) walk.phase(i, 0, 1);
-    return;
-  }
-  struct alignas(64) Count {
-    int64_t n = 0;
-  } next, done, members, waits;
-  spread(host, team, [&](int64_t) {
-    __atomic_fetch_add(&members.n, 1, __ATOMIC_RELAXED);
-    for (;;) {
-      if (__atomic_load_n(&waits.n, __ATOMIC_RELAXED) > MOST_WAITS) {
-        if (__atomic_fetch_sub(&members.n, 1, __ATOMIC_RELAXED) > 1) return;
-        __atomic_fetch_add(&members.n, 1, __ATOMIC_RELAXED);
-      }
-      const int64_t i = __atomic_fetch_add(&next.n, 1, __ATOMIC_RELAXED);
-      if (i >= phases * team) return;
-      for (int64_t spins = 0; __atomic_load_n(&done.n, __ATOMIC_ACQUIRE) < i / team * team; spins++)
-        if (spins < SPINS) relax();
-        else __atomic_fetch_add(&waits.n, 1, __ATOMIC_RELAXED), sched_yield();
-      walk.phase(i / team, i % team, team);
-      __atomic_fetch_add(&done.n, 1, __ATOMIC_RELEASE);
-    }
-  });
-}
 
 }  // namespace INSTRUCTIONS
