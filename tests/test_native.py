@@ -30,6 +30,7 @@ CASES = {
     "one-by-one": ((1, 1, 1, 1), {}, ()),
     "wide": ((19, 3, 2, 67), {}, ()),
     "threads": ((7, 40, 2, 64), {}, ()),
+    "rows-change-hands": ((32, 90, 3, 64), {}, ("mask", "resets")),
     "mask-resets-backwards": ((4, 6, 2, 5), {"go_backwards": True}, ("mask", "resets")),
     "learned-resets": ((4, 6, 2, 33), {"learn_initial_state": True}, ("mask", "resets")),
     "no-bias-states": ((3, 5, 2, 16), {"use_bias": False, "return_all_states": True}, ()),
@@ -105,6 +106,7 @@ def found(make, sizes, options, flags, training, rng):
         *itertools.product(PROGRAMS, PROGRAM_CASES),
         ("slstm", "plain"),
         ("multiplicative", "threads"),
+        ("peephole", "rows-change-hands"),
         ("peephole", "remat"),
         ("nas", "remat"),
         *itertools.product(LINEAR, LINEAR_CASES),
@@ -177,6 +179,20 @@ def test_a_row_does_not_see_the_others(make, rng):
     broken = array(layer(x))
     assert np.isnan(broken[5, 2:]).all()
     np.testing.assert_array_equal(np.delete(broken, 5, 0), np.delete(whole, 5, 0))
+
+
+@pytest.mark.parametrize("make", [keras_rnnx.LSTM, keras_rnnx.PeepholeLSTM])
+def test_the_same_bits_whoever_walks(make, rng):
+    """Threads give rows to each other as it happens; neither sums over rows nor states may show it."""
+    layer = make(64, return_sequences=True, seed=1)
+    x = tensor(rng.normal(size=(32, 90, 3)), "float32")
+    layer.build(x.shape)
+    first = None
+    for _ in range(15):
+        found = gradients(lambda x: ops.sum(layer(x, training=True) ** 2), [x], layer.trainable_weights)
+        first = first or found
+        for one, other in zip(found, first, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow alone has shapes that are unknown while it traces")

@@ -54,7 +54,8 @@ struct Pool : Host {
 inline void run(const Host& host, int64_t blocks, void (*f)(const void*, int64_t), const void* data) {
   if (blocks == 1) return f(data, 0);
   auto job = std::make_shared<Job>(blocks, f, data);
-  for (int64_t i = 1; i < std::min(blocks, host.threads); i++) static_cast<const Pool&>(host).threads_of_host->Schedule([job] { job->work(); });
+  for (int64_t i = 1; i < std::min(blocks, host.threads); i++)
+    static_cast<const Pool&>(host).threads_of_host->Schedule([job] { job->work(); });
   job->work();
   std::unique_lock<std::mutex> lock(job->mutex);
   job->finished.wait(lock, [&] { return job->done == blocks; });

@@ -106,35 +106,37 @@ struct Interpreted {
   static int64_t padded(int64_t H) { return larger((H + CHUNK - 1) / CHUNK * CHUNK, Panels<N>::padded(H)); }
 
   static void forward(const ProgramForward& a, const Code& code, const Host& host) {
-    const int64_t H = a.H, width = code.inputs * H;
-    Room panels(code.parts * Panels<N>::size(H, H)), input_panels(Inputs::size(a, width));
-    Inputs::pack(a, width, host, input_panels.at(0));
-    for (int64_t j = 0, at = 0; j < code.products; j++)
-      for (int64_t p = 0; p < code.product[j].parts; p++, at++)
-        shared(host, Panels<N>::groups(H), H * Panels<N>::UNITS, [&](int64_t g, int64_t end) {
-          Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, g, end, panels.at(at * Panels<N>::size(H, H)));
-        });
+    const int64_t H = a.H, width = code.inputs * H, size = Panels<N>::size(H, H), all = Panels<N>::groups(H);
+    Room panels(code.parts * size), input_panels(Inputs::size(a, width));
     for (int64_t s = 0; s < code.states; s++) clear_rest(a, a.before[s], H);
     for (int64_t j = 0; j < code.products; j++) clear_rest(a, a.left[j], H);
-    const int64_t parts = larger(code.parts, 1);
-    share_rows(a, threads_for(a, parts, host).blocks, parts, host, [&](const Stretch& rows, const auto& stop) {
-      return forward_rows(a, code, panels.at(0), input_panels.at(0), rows, stop);
-    });
+    auto prepare = [&](int64_t part, int64_t parts) {
+      Inputs::pack(a, width, part, parts, input_panels.at(0));
+      for (int64_t j = 0, at = 0; j < code.products; j++)
+        for (int64_t p = 0; p < code.product[j].parts; p++, at++)
+          Panels<N>::pack(a.kernel[j] + p * H, H, H, code.product[j].parts * H, all * part / parts, all * (part + 1) / parts,
+                          panels.at(at * size));
+    };
+    const int64_t each = larger(code.parts, 1);
+    share_rows(a, threads_for(a, each, host).blocks, each, host, code.parts * size + Inputs::size(a, width), prepare,
+               [&](const Stretch& rows, const auto& stop) {
+                 return forward_rows(a, code, panels.at(0), input_panels.at(0), rows, stop);
+               });
   }
 
   static void backward(const ProgramBackward& a, const Code& code, const Host& host) {
-    const int64_t H = a.H, parts = larger(code.parts, 1), blocks = threads_for(a, parts, host).blocks;
-    Room panels(code.products * Panels<N>::size(deepest(code) * H, H));
-    for (int64_t j = 0; j < code.products; j++) {
-      const int64_t depth = code.product[j].parts * H;
-      shared(host, Panels<N>::groups(H), depth * Panels<N>::UNITS, [&](int64_t g, int64_t end) {
-        Panels<N>::pack_transposed(a.kernel[j], depth, H, g, end, panels.at(j * Panels<N>::size(deepest(code) * H, H)));
-      });
-    }
+    const int64_t H = a.H, each = larger(code.parts, 1), blocks = threads_for(a, each, host).blocks;
+    const int64_t size = Panels<N>::size(deepest(code) * H, H), all = Panels<N>::groups(H);
+    Room panels(code.products * size);
     clear_rest(a, a.dx, code.inputs * H);
     for (int64_t j = 0; j < code.products; j++) clear_rest(a, a.du[j], code.product[j].parts * H);
     Sums sums(a, blocks, (code.vectors + code.inputs) * H);
-    share_rows(a, blocks, parts, host, [&](const Stretch& rows, const auto& stop) {
+    auto prepare = [&](int64_t part, int64_t parts) {
+      for (int64_t j = 0; j < code.products; j++)
+        Panels<N>::pack_transposed(a.kernel[j], code.product[j].parts * H, H, all * part / parts, all * (part + 1) / parts,
+                                   panels.at(j * size));
+    };
+    share_rows(a, blocks, each, host, code.products * size, prepare, [&](const Stretch& rows, const auto& stop) {
       return backward_rows(a, code, panels.at(0), rows, &sums, stop);
     });
     sums.give(a, code.vectors, code.inputs);

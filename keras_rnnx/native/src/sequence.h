@@ -30,26 +30,30 @@ struct Sequence {
   }
 
   static void forward(const Forward& a, const Host& host) {
-    const int64_t width = C::X * a.H;
-    Room panels(groups(a.H) * a.H * N * WIDTH), input_panels(Inputs::size(a, width));
-    shared(host, groups(a.H), a.H * N * WIDTH,
-           [&](int64_t g, int64_t end) { pack(a.kernel[0], a.H, g, end, panels.at(0)); });
-    Inputs::pack(a, width, host, input_panels.at(0));
+    const int64_t width = C::X * a.H, size = groups(a.H) * a.H * N * WIDTH;
+    Room panels(size), input_panels(Inputs::size(a, width));
     clear_rest(a, a.left, a.H);
     for (int s = 0; s < C::S; s++) clear_rest(a, a.before[s], a.H);
-    walk_in_phases(a, threads_for(a, C::R, host), C::R, host,
+    auto prepare = [&](int64_t part, int64_t parts) {
+      pack(a.kernel[0], a.H, groups(a.H) * part / parts, groups(a.H) * (part + 1) / parts, panels.at(0));
+      Inputs::pack(a, width, part, parts, input_panels.at(0));
+    };
+    walk_in_phases(a, threads_for(a, C::R, host), C::R, host, size + Inputs::size(a, width), prepare,
                    [&](const Stretch& rows) { return There(a, panels.at(0), input_panels.at(0), rows); });
   }
 
   static void backward(const Backward& a, const Host& host) {
-    Room panels(Back::size(C::R * a.H, a.H));
-    shared(host, Back::groups(a.H), C::R * a.H * Back::UNITS,
-           [&](int64_t g, int64_t end) { Back::pack_transposed(a.kernel[0], C::R * a.H, a.H, g, end, panels.at(0)); });
+    const int64_t deep = C::R * a.H, all = Back::groups(a.H);
+    Room panels(Back::size(deep, a.H));
     clear_rest(a, a.dx, C::X * a.H);
-    clear_rest(a, a.du, C::R * a.H);
+    clear_rest(a, a.du, deep);
     const Threads threads = threads_for(a, C::R, host);
     Sums sums(a, threads.blocks, (C::P + C::X) * a.H);
-    walk_in_phases(a, threads, C::R, host, [&](const Stretch& rows) { return Return(a, panels.at(0), rows, &sums); });
+    auto prepare = [&](int64_t part, int64_t parts) {
+      Back::pack_transposed(a.kernel[0], deep, a.H, all * part / parts, all * (part + 1) / parts, panels.at(0));
+    };
+    walk_in_phases(a, threads, C::R, host, Back::size(deep, a.H), prepare,
+                   [&](const Stretch& rows) { return Return(a, panels.at(0), rows, &sums); });
     sums.give(a, C::P, C::X);
   }
 

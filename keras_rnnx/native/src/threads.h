@@ -13,14 +13,6 @@ void spread(const Host& host, int64_t blocks, const F& f) {
   host.run(host, blocks, [](const void* data, int64_t i) { (*static_cast<const F*>(data))(i); }, &f);
 }
 
-// f(i, end) over n things, of so many numbers each, by all threads where there are enough to share.
-template <class F>
-void shared(const Host& host, int64_t n, int64_t numbers, const F& f) {
-  constexpr int64_t ENOUGH = 1 << 14;
-  const int64_t parts = host.threads == 1 ? 1 : larger(1, smaller(n, n * numbers / ENOUGH));
-  spread(host, parts, [&](int64_t i) { f(n * i / parts, n * (i + 1) / parts); });
-}
-
 constexpr int64_t SPINS = 2000, MOST_WAITS = 1000;
 
 // Waits a little, in a loop that waits.
@@ -31,6 +23,27 @@ INLINE void relax() {
   __asm__ volatile("yield");
 #endif
 }
+
+INLINE int64_t read(const int64_t* n) { return __atomic_load_n(n, __ATOMIC_RELAXED); }
+INLINE int64_t add(int64_t* n, int64_t i) { return __atomic_fetch_add(n, i, __ATOMIC_RELAXED); }
+
+// Work in equal parts, before a walk: whoever comes takes the next one, and nobody goes on before all are done.
+class Preparation {
+ public:
+  Preparation(int64_t numbers, const Host& host) : parts_(host.threads == 1 ? 1 : smaller(64, 1 + numbers / 16384)) {}
+
+  template <class F>
+  void work(const F& f) {
+    for (int64_t i; (i = add(&next_, 1)) < parts_; __atomic_fetch_add(&done_, 1, __ATOMIC_RELEASE)) f(i, parts_);
+    for (int64_t spins = 0; __atomic_load_n(&done_, __ATOMIC_ACQUIRE) < parts_; spins++)
+      if (spins < SPINS) relax();
+      else sched_yield();
+  }
+
+ private:
+  const int64_t parts_;
+  int64_t next_ = 0, done_ = 0;
+};
 
 // How many threads there are for a walk: so many own rows of the batch, and each of them has so many, itself counted, to
 // share the units with.
@@ -72,21 +85,14 @@ class Stretches {
 
   // Waits until there is one, as long as another thread has something to give.
   bool take(Stretch* mine) {
-    __atomic_fetch_add(&idle_, 1, __ATOMIC_RELAXED);
-    bool taken = false, more = true;
-    for (int64_t spins = 0; !taken && more && spins < SPINS + MOST_WAITS; spins++) {
-      lock();
-      taken = count_, more = dividing_;
-      if (taken) {
-        __atomic_store_n(&count_, count_ - 1, __ATOMIC_RELAXED);
-        *mine = waiting_[count_];
-        mine->divides = worth(*mine), dividing_ += mine->divides;
-      }
-      unlock();
-      if (spins < SPINS) relax();
+    add(&idle_, 1);
+    bool taken = false;
+    for (int64_t spins = 0; !taken && (read(&count_) || read(&dividing_)) && spins < SPINS + MOST_WAITS; spins++) {
+      if (read(&count_)) taken = took(mine);
+      else if (spins < SPINS) relax();
       else sched_yield();
     }
-    __atomic_fetch_sub(&idle_, 1, __ATOMIC_RELAXED);
+    add(&idle_, -1);
     return taken;
   }
 
@@ -94,25 +100,26 @@ class Stretches {
   bool asked(Stretch* mine, int64_t done) {
     mine->done = done;
     if (!mine->divides) return false;
-    if (worth(*mine)) return __atomic_load_n(&idle_, __ATOMIC_RELAXED) > __atomic_load_n(&count_, __ATOMIC_RELAXED);
-    lock();
-    mine->divides = false, dividing_--;
-    unlock();
+    if (worth(*mine)) return read(&idle_) > read(&count_);
+    mine->divides = false;
+    add(&dividing_, -1);
     return false;
   }
 
   // Gives half of the rows away; whether something is left to walk.
   bool divide(Stretch* mine) {
-    lock();
-    dividing_ -= mine->divides;
-    if (mine->done < steps_) {
-      Stretch& other = waiting_[count_] = *mine;
+    const bool divided = mine->divides, more = mine->done < steps_;
+    if (more) {
+      Stretch other = *mine;
       other.first = mine->end = mine->first + (mine->end - mine->first + least_) / (2 * least_) * least_;
-      __atomic_store_n(&count_, count_ + 1, __ATOMIC_RELAXED);
-      mine->divides = worth(*mine), dividing_ += mine->divides;
+      lock();
+      waiting_[count_] = other;
+      add(&count_, 1);
+      unlock();
     }
-    unlock();
-    return mine->done < steps_;
+    mine->divides = more && worth(*mine);
+    add(&dividing_, mine->divides - divided);
+    return more;
   }
 
  private:
@@ -120,8 +127,23 @@ class Stretches {
     return least_ > 1 && s.end - s.first >= 2 * least_ && row_ * (s.end - s.first) * (steps_ - s.done) > 1e7;
   }
 
+  bool took(Stretch* mine) {
+    lock();
+    const bool any = count_;
+    if (any) {
+      *mine = waiting_[count_ - 1];
+      mine->divides = worth(*mine);
+      add(&dividing_, mine->divides);
+      add(&count_, -1);
+    }
+    unlock();
+    return any;
+  }
+
   void lock() {
-    while (__atomic_exchange_n(&locked_, true, __ATOMIC_ACQUIRE)) sched_yield();
+    for (int64_t spins = 0; __atomic_exchange_n(&locked_, true, __ATOMIC_ACQUIRE); spins++)
+      if (spins < SPINS) relax();
+      else sched_yield();
   }
   void unlock() { __atomic_store_n(&locked_, false, __ATOMIC_RELEASE); }
 
@@ -132,11 +154,15 @@ class Stretches {
   bool locked_ = false;
 };
 
-// walk(stretch, stop) walks its rows until the end, or until stop(steps that are done), and returns how many are.
-template <class F>
-void share_rows(const Sizes& a, int64_t blocks, int64_t parts, const Host& host, const F& walk) {
+// Walks all rows, by threads of their own. prepare(part, parts) comes first; walk(stretch, stop) walks its rows until the end,
+// or until stop(steps that are done), and returns how many are.
+template <class Prepare, class Walk>
+void share_rows(const Sizes& a, int64_t blocks, int64_t parts, const Host& host, int64_t numbers, const Prepare& prepare,
+                const Walk& walk) {
+  Preparation preparation(numbers, host);
   Stretches all(a, blocks, parts, host);
   spread(host, blocks, [&](int64_t) {
+    preparation.work(prepare);
     for (Stretch mine; all.take(&mine);)
       do mine.done = walk(mine, [&](int64_t done) { return all.asked(&mine, done); });
       while (all.divide(&mine));
@@ -147,50 +173,71 @@ void share_rows(const Sizes& a, int64_t blocks, int64_t parts, const Host& host,
 // takes the next part, and a thread that never comes is not missed. Where the others are stopped so often that waiting
 // for them is no gain, all but one leave.
 template <class Walk>
-void together(const Host& host, int64_t team, Walk& walk) {
-  const int64_t phases = walk.phases();
+class Team {
+ public:
+  template <class F>
+  Team(int64_t members, const F& make) : walk(make()), team_(members) {}
+
+  void work() {
+    add(&members_.n, 1);
+    for (const int64_t phases = walk.phases();;) {
+      if (read(&waits_.n) > MOST_WAITS) {
+        if (add(&members_.n, -1) > 1) return;
+        add(&members_.n, 1);
+      }
+      const int64_t i = add(&next_.n, 1);
+      if (i >= phases * team_) return;
+      for (int64_t spins = 0; __atomic_load_n(&done_.n, __ATOMIC_ACQUIRE) < i / team_ * team_; spins++)
+        if (spins < SPINS) relax();
+        else add(&waits_.n, 1), sched_yield();
+      walk.phase(i / team_, i % team_, team_);
+      __atomic_fetch_add(&done_.n, 1, __ATOMIC_RELEASE);
+    }
+  }
+
+  Walk walk;
+
+ private:
   struct alignas(64) Count {
     int64_t n = 0;
-  } next, done, members, waits;
-  spread(host, team, [&](int64_t) {
-    __atomic_fetch_add(&members.n, 1, __ATOMIC_RELAXED);
-    for (;;) {
-      if (__atomic_load_n(&waits.n, __ATOMIC_RELAXED) > MOST_WAITS) {
-        if (__atomic_fetch_sub(&members.n, 1, __ATOMIC_RELAXED) > 1) return;
-        __atomic_fetch_add(&members.n, 1, __ATOMIC_RELAXED);
-      }
-      const int64_t i = __atomic_fetch_add(&next.n, 1, __ATOMIC_RELAXED);
-      if (i >= phases * team) return;
-      for (int64_t spins = 0; __atomic_load_n(&done.n, __ATOMIC_ACQUIRE) < i / team * team; spins++)
-        if (spins < SPINS) relax();
-        else __atomic_fetch_add(&waits.n, 1, __ATOMIC_RELAXED), sched_yield();
-      walk.phase(i / team, i % team, team);
-      __atomic_fetch_add(&done.n, 1, __ATOMIC_RELEASE);
-    }
-  });
-}
+  };
+  const int64_t team_;
+  Count next_, done_, members_, waits_;
+};
 
-// All rows, each stretch of them in a walk that make(stretch) begins: by threads of their own, or by teams.
-template <class F>
-void walk_in_phases(const Sizes& a, const Threads& threads, int64_t parts, const Host& host, const F& make) {
-  if (threads.team > 1)
-    return spread(host, threads.blocks, [&](int64_t i) {
-      auto walk = make(Stretch{a.B * i / threads.blocks, a.B * (i + 1) / threads.blocks, 0, false});
-      together(host, threads.team, walk);
-      walk.finish(a.steps);
+// The same in phases, each stretch in a walk that make(stretch) begins: by threads of their own, or by teams.
+template <class Prepare, class Make>
+void walk_in_phases(const Sizes& a, const Threads& threads, int64_t parts, const Host& host, int64_t numbers,
+                    const Prepare& prepare, const Make& make) {
+  if (threads.team == 1)
+    return share_rows(a, threads.blocks, parts, host, numbers, prepare, [&](const Stretch& rows, const auto& stop) {
+      auto walk = make(rows);
+      const int64_t phases = walk.phases(), period = walk.period();
+      int64_t done = rows.done;
+      for (int64_t i = 0; i < phases; i += period) {
+        for (int64_t k = i; k < i + period; k++) walk.phase(k, 0, 1);
+        done = smaller(a.steps, done + walk.steps());
+        if (stop(done)) break;
+      }
+      walk.finish(done);
+      return done;
     });
-  share_rows(a, threads.blocks, parts, host, [&](const Stretch& rows, const auto& stop) {
-    auto walk = make(rows);
-    const int64_t phases = walk.phases(), period = walk.period();
-    int64_t done = rows.done;
-    for (int64_t i = 0; i < phases; i += period) {
-      for (int64_t k = i; k < i + period; k++) walk.phase(k, 0, 1);
-      done = smaller(a.steps, done + walk.steps());
-      if (stop(done)) break;
-    }
-    walk.finish(done);
-    return done;
+  using Each = Team<decltype(make(Stretch{}))>;
+  Preparation preparation(numbers, host);
+  Each** teams = new Each*[threads.blocks];
+  for (int64_t i = 0; i < threads.blocks; i++)
+    teams[i] = new Each(threads.team, [&] {
+      return make(Stretch{a.B * i / threads.blocks, a.B * (i + 1) / threads.blocks, 0, false});
+    });
+  spread(host, threads.blocks * threads.team, [&](int64_t i) {
+    preparation.work(prepare);
+    teams[i % threads.blocks]->work();
   });
+  for (int64_t i = 0; i < threads.blocks; i++) {
+    teams[i]->walk.finish(a.steps);
+    delete teams[i];
+  }
+  delete[] teams;
 }
 
 }  // namespace INSTRUCTIONS

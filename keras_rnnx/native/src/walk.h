@@ -235,10 +235,9 @@ class Inputs {
 
   // Panels of the input kernel, packed once a call; empty where the inputs are given.
   static int64_t size(const Entering& a, int64_t width) { return a.x ? 0 : Packed::size(a.D, width); }
-  static void pack(const Entering& a, int64_t width, const Host& host, float* to) {
-    if (a.x) return;
-    shared(host, Packed::groups(width), a.D * Packed::UNITS,
-           [&](int64_t g, int64_t end) { Packed::pack(a.input_kernel, a.D, width, width, g, end, to); });
+  static void pack(const Entering& a, int64_t width, int64_t part, int64_t parts, float* to) {
+    const int64_t groups = Packed::groups(width);
+    if (!a.x) Packed::pack(a.input_kernel, a.D, width, width, groups * part / parts, groups * (part + 1) / parts, to);
   }
 
   Inputs(const Entering& a, int64_t width, const float* panels, const Stretch& rows)
