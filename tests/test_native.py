@@ -185,7 +185,7 @@ def test_a_row_does_not_see_the_others(make, rng):
 def test_the_same_bits_whoever_walks(make, rng):
     """Threads give rows to each other as it happens; neither sums over rows nor states may show it."""
     layer = make(64, return_sequences=True, seed=1)
-    x = tensor(rng.normal(size=(32, 90, 3)), "float32")
+    x = tensor(rng.normal(size=(32, 300, 3)), "float32")
     layer.build(x.shape)
     first = None
     for _ in range(15):
