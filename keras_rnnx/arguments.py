@@ -147,6 +147,13 @@ def number(name, value, interval="(-inf, inf)"):
     return float(value)
 
 
+def between(name, array, lowest, highest):
+    """`array`, integers of NumPy in lowest..highest, or a ValueError that says so."""
+    if array.size and (array.min() < lowest or array.max() > highest):
+        raise ValueError(f"Expected {name} in {lowest}..{highest}. Received: from {array.min()} to {array.max()}")
+    return array
+
+
 def rate(name, value):
     """`value`, a number in [0, 1), or a ValueError that says so."""
     return number(name, value, "[0, 1)")

@@ -304,8 +304,6 @@ def obstacles(cell, how, equations):
         f"memory={how.memory!r}": kernels.GRADIENTS and not _remembers(cell, how, kernels),
         "recurrent_clip": kernels.GRADIENTS and how.clip is not None,
         "gradients in the states": how.probe,
-        f"{cell.compute_dtype} inputs with float32 states": not kernels.WALKS
-        and cell.compute_dtype != cell.state_dtype,
     }
     found |= {name: asked and not kernels.WALKS for name, asked in around.items()}
     dtype = cell.state_dtype if kernels.WALKS else cell.compute_dtype

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import TextModel, checked_text, strings
+from keras_rnnx.models.text import TextModel, checked_text, numbers_of
 from keras_rnnx.models.trunk import Trunk, sequences_of
 
 
@@ -51,12 +51,8 @@ class Labels:
 
     def check(self, numbers, lowest=0):
         """Raises unless an array of integers is in range; what is no NumPy array of integers is not looked at."""
-        if isinstance(numbers, np.ndarray) and numbers.dtype.kind in "iu" and numbers.size:
-            low, high = numbers.min(), numbers.max()
-            if low < lowest or high >= self.count:
-                raise ValueError(
-                    f"Expected {self.argument} in {lowest}..{self.count - 1}. Received: from {low} to {high}"
-                )
+        if isinstance(numbers, np.ndarray) and numbers.dtype.kind in "iu":
+            arguments.between(self.argument, numbers, lowest, self.count - 1)
 
 
 def _of_trunk(name):
@@ -144,8 +140,4 @@ class TrunkModel(arguments.FromConfig, TextModel):
                 f"Expected `text` to have the {self.trunk.vocabulary} integers that it had when the model was made. "
                 f"Received: a Text of {self.text.size}"
             )
-        if strings(x) is not None:
-            if self.text is None:
-                raise ValueError("Expected numbers, as the model has no `text`. Received: strings")
-            x = self.text.encode(x)
-        return self.trunk.checked(x)
+        return self.trunk.checked(numbers_of(x, self.text))

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import checked_text, not_empty, strings
+from keras_rnnx.models.text import checked_text, not_empty, numbers_of
 from keras_rnnx.seq2seq.decoder import Decoder
 from keras_rnnx.seq2seq.decoding import decode
 from keras_rnnx.seq2seq.generating import (
@@ -179,14 +179,7 @@ class SequenceGenerator(GeneratingModel):
     def _tokens(self, x, least):
         """The sequences among the inputs as integers (N, T), with T >= least."""
         given = x["sequences"] if isinstance(x, dict) else x
-        return checked_tokens("sequences", self._numbers(given), self.decoder.vocabulary, least)
-
-    def _numbers(self, sequences):
-        if strings(sequences) is None:
-            return sequences
-        if self.text is None:
-            raise ValueError("Expected arrays of integers, as the model has no `text`. Received: strings")
-        return self.text.encode(sequences)
+        return checked_tokens("sequences", numbers_of(given, self.text), self.decoder.vocabulary, least)
 
     def log_likelihood(self, x, batch_size=64):
         """log p of each sequence: the sum over its tokens but the first, the end token included.
@@ -286,9 +279,7 @@ class SequenceGenerator(GeneratingModel):
     def _prompted(self, prompts):
         """The start tokens and the prompts: without a start token a prompt's first token takes its place."""
         not_empty(prompts)
-        if strings(prompts) is not None and self.text is None:
-            raise ValueError("Expected prompts of integers, as the model has no `text`. Received: strings")
-        tokens = checked_tokens("prompts", self._numbers(prompts), self.decoder.vocabulary, 1)
+        tokens = checked_tokens("prompts", numbers_of(prompts, self.text), self.decoder.vocabulary, 1)
         if self.last is not None:
             tokens = np.where(tokens == self.last, 0, tokens)
         if self.first is None or (tokens[:, 0] == self.first).all():

@@ -33,6 +33,19 @@ def strings(values):
     return [[_decoded(s) for s in v] if _is_list(v) else _decoded(v) for v in values]
 
 
+def numbers_of(values, text, argument="text"):
+    """Values as the integers of a `Text` where they are strings; else as they are.
+
+    Raises:
+        ValueError: if they are strings and there is no text, which would be that argument of a model.
+    """
+    if strings(values) is None:
+        return values
+    if text is None:
+        raise ValueError(f"Expected numbers, as the model has no `{argument}`. Received: strings")
+    return text.encode(values)
+
+
 def not_empty(data):
     """Raises ValueError where a list, an array or a dict of them has no sequences."""
     if any(len(rows) == 0 for rows in (data.values() if isinstance(data, dict) else [data])):

@@ -205,11 +205,9 @@ class Trunk(arguments.FromConfig, Parts, keras.layers.Layer):
             ValueError: if an integer is not in 0..V-1.
         """
         sequences = np.asarray(sequences) if isinstance(sequences, (list, tuple)) else sequences
-        if self.vocabulary is not None and isinstance(sequences, np.ndarray) and sequences.size:
-            low, high = sequences.min(), sequences.max()
-            if low < 0 or high >= self.vocabulary:
-                raise ValueError(f"Expected integers in 0..{self.vocabulary - 1}. Received: from {low} to {high}")
-        return sequences
+        if self.vocabulary is None or not isinstance(sequences, np.ndarray):
+            return sequences
+        return arguments.between("integers", sequences, 0, self.vocabulary - 1)
 
     def compute_mask(self, inputs, previous_mask):
         """The mask of the inputs, on the outputs of a sequence."""

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_rnnx.arguments import FromConfig, config_of, positive
+from keras_rnnx.arguments import FromConfig, between, config_of, positive
 from keras_rnnx.models.text import TextModel
 from keras_rnnx.seq2seq.decoding import Decoded, compiled
 from keras_rnnx.seq2seq.strategies import Greedy
@@ -144,9 +144,7 @@ def checked_tokens(name, tokens, vocabulary, least=2):
         raise ValueError(
             f"Expected {name} (N, T >= {least}) of integers. Received: {tokens.dtype} of shape {tokens.shape}"
         )
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary):
-        raise ValueError(f"Expected {name} in 0..{vocabulary - 1}. Received: from {tokens.min()} to {tokens.max()}")
-    return tokens
+    return between(name, tokens, 0, vocabulary - 1)
 
 
 def checked_ends(text, start, end, vocabulary):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_rnnx import arguments
-from keras_rnnx.models.text import checked_text, not_empty, strings
+from keras_rnnx.models.text import checked_text, not_empty, numbers_of
 from keras_rnnx.seq2seq.decoding import decode, tiled
 from keras_rnnx.seq2seq.generating import (
     Bridges,
@@ -177,21 +177,14 @@ class Seq2Seq(GeneratingModel):
         """Sources and targets as what `call` takes."""
         if isinstance(x, dict) and "source" in x:
             return x, y, sample_weight
-        x = self.encoder.checked(self._numbers(x, self.source_text, "source"))
+        x = self.encoder.checked(numbers_of(x, self.source_text, "source_text"))
         if y is None:
             return {"source": x}, None, sample_weight
-        y = checked_tokens("targets", self._numbers(y, self.target_text, "target"), self.decoder.vocabulary)
+        y = checked_tokens("targets", numbers_of(y, self.target_text, "target_text"), self.decoder.vocabulary)
         if (y[:, 0] != self.first).any():
             raise ValueError(f"Expected targets that begin with the start token {self.first}. Received: others")
         target, y = next_tokens(y, self.last)
         return {"source": x, "target": target}, y, sample_weight
-
-    def _numbers(self, rows, text, name):
-        if strings(rows) is None:
-            return rows
-        if text is None:
-            raise ValueError(f"Expected arrays of numbers, as the model has no `{name}_text`. Received: strings")
-        return text.encode(rows)
 
     # ---- generating ----
 
