@@ -58,7 +58,7 @@ class BuildKernels(build_ext):
         x86 = platform.machine() in ("x86_64", "AMD64")
         common = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-isystem", str(ffi_headers())]
         made = self.compiler.compile(
-            [f"{NATIVE}/src/ffi.cpp", f"{NATIVE}/src/scan_ffi.cpp", f"{NATIVE}/src/program_ffi.cpp"],
+            [f"{NATIVE}/src/{name}.cpp" for name in ("ffi", "scan_ffi", "memory_ffi", "program_ffi")],
             output_dir=self.build_temp,
             macros=[("X86", "1")] if x86 else [],
             extra_postargs=common,

@@ -37,6 +37,7 @@ LAYERS = {
     "LRU": lambda units: keras_rnnx.LRU(units, return_sequences=True),
     "RGLRU": lambda units: keras_rnnx.RGLRU(units, return_sequences=True),
     "MLSTM": lambda units: keras_rnnx.MLSTM(units, heads=4, return_sequences=True),
+    "GLA": lambda units: keras_rnnx.GLA(units, heads=4, return_sequences=True),
     "GatedDeltaNet": lambda units: keras_rnnx.GatedDeltaNet(units, heads=4, return_sequences=True),
 }
 

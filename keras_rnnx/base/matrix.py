@@ -8,7 +8,7 @@ from keras import ops
 from keras_rnnx.arguments import positive
 from keras_rnnx.base.interface import Reading, Result, Shape
 from keras_rnnx.base.projecting import ProjectingCell
-from keras_rnnx.engine import masks, memory, paths
+from keras_rnnx.engine import masks, memory, paths, stepwise
 from keras_rnnx.engine.recomputed import recomputed
 from keras_rnnx.engine.sequential import Engine
 from keras_rnnx.engine.windows import handed, truncated, window
@@ -59,6 +59,7 @@ class MatrixCell(ProjectingCell):
         if self.learn_initial_state:
             raise ValueError("Expected learn_initial_state=False: a memory starts empty. Received: True")
         self.engine = Engine(self._step)
+        self.stepwise = stepwise.StepwiseMemory()
         self._compiled = {}
 
     # ---- sizes ----
@@ -179,7 +180,9 @@ class MatrixCell(ProjectingCell):
         """The `Path` that `read` takes for a `Reading` of so many steps (None: unknown)."""
         each = {"return_all_states=True": how.emit == "states", "recurrent_clip": how.clip is not None}
         whole = how.memory[1] if how.memory[0] == "tbptt" else None
-        return paths.choose_chunks(steps, how.unroll, [name for name, asked in each.items() if asked], whole)
+        each = [name for name, asked in each.items() if asked]
+        walked = self.MEMORY in stepwise.WALKED and type(self).in_chunk is MatrixCell.in_chunk
+        return paths.choose_chunks(steps, how.unroll, each, whole, walked, self.state_dtype, how.training)
 
     def _step(self, written, multiply, vectors, *state):
         del multiply, vectors
@@ -223,6 +226,9 @@ class MatrixCell(ProjectingCell):
     def _walk(self, parts, state, flags, how, steps):
         """What was read, (T, B, heads, V), every state after each chunk if they are asked for, and the final ones."""
         path = self.path(how, steps)
+        if path.name == "native":
+            y, final = self.stepwise.run(parts, *state, flags)
+            return y, [], [final]
         size, length = path.form[1], ops.shape(parts["q"])[0]
         parts = self.in_chunk({name: memory.in_chunks(a, size) for name, a in parts.items()})
         documents = ops.zeros((1, 1, size), "int32")

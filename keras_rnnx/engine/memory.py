@@ -1,5 +1,7 @@
 r"""Matrix memories, chunk by chunk: nearly all work is done for all chunks at once, then a light loop joins them.
 
+`engine.stepwise` walks some of them step by step instead, where there is a kernel for it.
+
 The memory S (B, n, K, V) of n heads holds values v (V) under keys k (K):
 
 $$ S_t = \alpha_t S_{t-1} + k_t w_t^\top, \qquad y_t = S_t^\top q_t , $$

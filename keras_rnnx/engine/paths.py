@@ -159,7 +159,7 @@ def choose_linear(steps, unroll, clipped, dtype, training):
     return _parallel(("chunked", CHUNK, 1), f"chunks of {CHUNK} steps side by side{why}")
 
 
-def choose_chunks(steps, unroll, at_each_step, whole=None):
+def choose_chunks(steps, unroll, at_each_step, whole, walked, dtype, training):
     """The path of a layer with a matrix memory.
 
     Args:
@@ -167,6 +167,9 @@ def choose_chunks(steps, unroll, at_each_step, whole=None):
         unroll: whether the loop over the chunks is to be written out.
         at_each_step: what is asked for at each step and rules out larger chunks: a list of strings.
         whole: the number of steps that whole chunks must make up, or None.
+        walked: whether the memory is one that a kernel walks.
+        dtype: that of the state.
+        training: whether a gradient may be wanted.
     """
     size = MEMORY_CHUNK if steps is None else min(steps, MEMORY_CHUNK)
     if whole is not None:
@@ -177,7 +180,13 @@ def choose_chunks(steps, unroll, at_each_step, whole=None):
         return Path("unrolled", "unroll=True writes the loop out", ("unrolled", size))
     if size == 1 and at_each_step:
         return _parallel(("loop", 1), f"{', '.join(at_each_step)} acts at each step")
-    return _parallel(("chunked", size), f"chunks of {size} steps, one after the other")
+    own, why = kernels(), ""
+    if walked and own is native:
+        found = native.excludes(dtype, training)
+        if not found:
+            return Path("native", f"{own.OWNER}'s own kernel walks a matrix memory", ("native",))
+        why = f"; {own.OWNER}'s own kernel does not have {', '.join(found)}"
+    return _parallel(("chunked", size), f"chunks of {size} steps, one after the other{why}")
 
 
 def _parallel(form, why):

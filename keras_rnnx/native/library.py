@@ -10,7 +10,9 @@ from keras import activations
 from keras_rnnx.engine.backends import backend
 from keras_rnnx.native.kernels import CompiledCell, InterpretedCell
 
-HANDLERS = tuple(f"rnnx_{kind}{way}" for kind in ("", "scan_", "program_") for way in ("forward", "backward"))
+HANDLERS = tuple(
+    f"rnnx_{kind}{way}" for kind in ("", "scan_", "memory_", "program_") for way in ("forward", "backward")
+)
 MOST = 16  # as in src/calls.h
 FILE = pathlib.Path(__file__).parent / "_kernels.so"
 

@@ -116,6 +116,28 @@ struct Scans {
   void (*backward)(const ScanBackward&, const Host&);
 };
 
+// A memory S (K, V) for each of R, head by head of each row: S_t = a_t S_{t-1} + k_t w_t^T, y_t = S_t^T q_t, where w_t is
+// v_t, or by the delta rule beta_t (v_t - (a_t S_{t-1})^T k_t). Arrays of steps are (T, R), (T, R, K) and (T, R, V).
+struct Memory {
+  int64_t T, R, heads, K, V;
+  const float *q, *k, *v;
+  const float* a;         // (T, R), or (T, R, K) with by_key
+  const float* beta;      // null without the delta rule
+  const float* start;     // (R, K, V)
+  const uint8_t* reset;   // (T, R / heads); 1: the memory is empty before the step
+  bool by_key;
+};
+
+struct MemoryForward : Memory {
+  float *y, *final;
+};
+
+struct MemoryBackward : Memory {
+  const float *dy, *dfinal;
+  const uint8_t* cut;  // (T); 1: no gradient enters the steps before
+  float *dq, *dk, *dv, *da, *dbeta, *dstart;
+};
+
 // All kernels in one instruction set: the cells in the order of keras_rnnx/native/library.py, the scans of real and of
 // complex numbers.
 constexpr int CELLS = 4;
@@ -123,6 +145,8 @@ struct Kernels {
   const char* instructions;
   Cell cells[CELLS];
   Scans scans[2];
+  void (*memory_forward)(const MemoryForward&, const Host&);
+  void (*memory_backward)(const MemoryBackward&, const Host&);
   void (*program_forward)(const ProgramForward&, const Code&, const Host&);
   void (*program_backward)(const ProgramBackward&, const Code&, const Host&);
 };

@@ -88,6 +88,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnx_forward, forward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnx_backward, backward, binding());
 XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_scan_forward);
 XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_scan_backward);
+XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_memory_forward);
+XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_memory_backward);
 XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_program_forward);
 XLA_FFI_DECLARE_HANDLER_SYMBOL(rnnx_program_backward);
 
@@ -98,6 +100,8 @@ int rnnx_register(const XLA_FFI_Api* api) {
   bool taken = true;
   for (auto [name, handler] : {std::pair{"rnnx_forward", rnnx_forward}, {"rnnx_backward", rnnx_backward},
                                {"rnnx_scan_forward", rnnx_scan_forward}, {"rnnx_scan_backward", rnnx_scan_backward},
+                               {"rnnx_memory_forward", rnnx_memory_forward},
+                               {"rnnx_memory_backward", rnnx_memory_backward},
                                {"rnnx_program_forward", rnnx_program_forward},
                                {"rnnx_program_backward", rnnx_program_backward}})
     taken = taken && !ffi::Ffi::RegisterStaticHandler(api, name, "Host", handler);

@@ -1,4 +1,5 @@
 // All kernels in the instruction set that this file is compiled for.
+#include "memory.h"
 #include "program.h"
 #include "scan.h"
 #include "sequence.h"
@@ -17,6 +18,8 @@ extern const Kernels kernels = {
     NAME_OF(INSTRUCTIONS),
     {cell<Vanilla<Tanh>>(), cell<Vanilla<Relu>>(), cell<Lstm>(), cell<Gru>()},
     {{LinearScan<1>::forward, LinearScan<1>::backward}, {LinearScan<2>::forward, LinearScan<2>::backward}},
+    MatrixMemory::forward,
+    MatrixMemory::backward,
     program_forward,
     program_backward,
 };

@@ -51,6 +51,20 @@ INLINE void store(float* p, Vec v, int n = WIDTH) {
 
 INLINE Vec choose(Int which, Vec a, Vec b) { return which ? a : b; }
 
+// v with lanes exchanged that are HALF apart.
+template <int HALF>
+INLINE Vec exchanged(Vec v) {
+#ifdef __clang__
+  Vec to;
+  for (int l = 0; l < WIDTH; l++) to[l] = v[l ^ HALF];
+  return to;
+#else
+  Int from;
+  for (int l = 0; l < WIDTH; l++) from[l] = l ^ HALF;
+  return __builtin_shuffle(v, from);
+#endif
+}
+
 // NaN in a stays: so x86 has it in one instruction, if the compiler is told.
 #if defined(__AVX512F__)
 INLINE Vec least(Vec a, Vec b) { return (Vec)_mm512_min_ps((__m512)b, (__m512)a); }
