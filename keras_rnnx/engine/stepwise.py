@@ -26,8 +26,8 @@ class StepwiseMemory:
         """What is read at each step, and the last memory.
 
         Args:
-            parts: dict of `q`, `k` (T, B, heads, K), `v` (T, B, heads, V), `log_decay` (T, B, heads) or (T, B, heads, K),
-                and by the delta rule `beta` (T, B, heads); `q`, `k`, `log_decay` and `beta` are zero at masked steps.
+            parts: dict of `q`, `k` (T, B, heads, K), `v` (T, B, heads, V), `log_decay` (T, B, heads) or one for each
+                key, and by the delta rule `beta` (T, B, heads); but for `v` zero at masked steps.
             state: the memory (B, heads, K, V) before the first step.
             flags: dict, perhaps with `reset` (T, B) and `cut` (T,), bool.
 
