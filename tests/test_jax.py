@@ -14,8 +14,13 @@ jax = pytest.importorskip("jax")
 pytestmark = pytest.mark.every_backend
 
 B, T, D, H = 2, 5, 3, 4
-NAMES = ["lstm", "gru-before", "long-memory", "min-gru", "lru"]
-LINEAR = {"min-gru": keras_rnnx.MinGRU, "lru": keras_rnnx.LRU}
+LINEAR = {
+    "min-gru": keras_rnnx.MinGRU,
+    "lru": keras_rnnx.LRU,
+    "gla": keras_rnnx.GLA,
+    "gated-delta-net": keras_rnnx.GatedDeltaNet,
+}
+NAMES = ["lstm", "gru-before", "long-memory", *LINEAR]
 
 
 def built(name, rng, **options):

@@ -38,7 +38,7 @@ def _prepared(flow, data):
 
 
 def _shapes(flow, *names):
-    """The shapes of arrays like those of `flow`, as `backend.foreign` takes them: axes of q (T, B, heads, K), and sizes."""
+    """The shapes of arrays like those of `flow`, as `backend.foreign` takes them: axes of q, and sizes."""
     values = (flow["v"].shape[-1],)
     known = {"q": ((0, 1, 2, 3), ()), "v": ((0, 1, 2), values), "beta": ((0, 1, 2), ()), "state": ((1, 2, 3), values)}
     known |= {"k": known["q"], "log_decay": known["q" if len(flow["log_decay"].shape) == 4 else "beta"]}
