@@ -196,11 +196,12 @@ class MatrixCell(ProjectingCell):
         chunks = memory.Chunks(data["documents"])
         return self.MEMORY.read(chunks, flow["parts"], flow["written"], *flow["shown"])
 
-    def _sections(self, size):
-        """What is written and what is read, compiled for chunks of one size."""
-        if size not in self._compiled:
-            self._compiled[size] = recomputed(self._write), recomputed(self._read_out)
-        return self._compiled[size]
+    def _section(self, function, size=None):
+        """A method as one compiled region, for chunks of a size."""
+        key = function.__name__, size
+        if key not in self._compiled:
+            self._compiled[key] = recomputed(function)
+        return self._compiled[key]
 
     def _carried(self):
         """How many states the loop over the chunks carries: all but the window's."""
@@ -214,7 +215,7 @@ class MatrixCell(ProjectingCell):
         if how.reverse:
             x, flags = keras.tree.map_structure(lambda a: ops.flip(a, 0), (x, flags))
         state = [ops.cast(s, self.state_dtype) for s in state]
-        a, carried = self._convolve(self.named(x), state, flags, how)
+        a, carried = self._convolve(self.named(x), state, flags, how, steps)
         parts, beside = self.inputs({name: ops.cast(part, self.state_dtype) for name, part in a.items()})
         y, every, final = self._walk(self._quiet(parts, flags.get("mask")), state[: self._carried()], flags, how, steps)
         y = ops.reshape(y, (*ops.shape(x)[:2], self.units))
@@ -237,7 +238,7 @@ class MatrixCell(ProjectingCell):
             documents = ops.cumsum(resets, axis=-1)
         flow, documents = {"parts": parts}, {"documents": documents}
         many = path.compiled and steps is not None and steps > paths.FEW_CHUNKS * size
-        write, read = self._sections(size) if many else (self._write, self._read_out)
+        write, read = (self._section(f, size) if many else f for f in (self._write, self._read_out))
         written, shown = write(flow, documents), self.MEMORY.shown(*state, size=size)
         flow = {"x": written, "state": [*shown, *state], "weights": {}, "vectors": {}, "reset_state": []}
         slots = {"cut": memory.padded(flags["cut"], size)[::size]} if "cut" in flags else {}
@@ -256,21 +257,34 @@ class MatrixCell(ProjectingCell):
         names = self.GATES if self.BIASED is None else self.BIASED
         return {name: self.columns()[name] for name in names.split()}
 
-    def _convolve(self, a, state, flags, how):
+    def _convolve(self, a, state, flags, how, steps):
         """The columns after the convolution, and what each step hands on, (T, B, W - 1, C), in a list; if any."""
         if self.window == 1:
             return a, []
-        names, cut, flags = self.CONVOLVED.split(), flags.get("cut"), (flags.get("mask"), flags.get("reset"))
+        names = self.CONVOLVED.split()
         x = ops.concatenate([a[name] for name in names], axis=-1)
-        shifts, last = window(x, ops.swapaxes(ops.cast(state[-1], x.dtype), 0, 1), *flags)
-        kernel, read = self._cast(self.conv_kernel), shifts if cut is None else truncated(shifts, cut, *flags)
+        flow = {"x": x, "before": state[-1], "kernel": self._cast(self.conv_kernel)}
+        data = {name: flag for name, flag in flags.items() if name in ("mask", "reset", "cut")}
+        convolved = self._all_convolved if how.emit == "states" else self._convolved_rows
+        if self.path(how, steps).compiled and steps is not None and steps > paths.FEW_CHUNKS * paths.MEMORY_CHUNK:
+            convolved = self._section(convolved)
+        made = convolved(flow, data)
+        return {**a, **_cut(made["made"], {name: a[name].shape[-1] for name in names})}, [made["carried"]]
+
+    def _all_convolved(self, flow, data):
+        return self._convolved_rows(flow, data, states=True)
+
+    def _convolved_rows(self, flow, data, states=False):
+        """Every row of x after the convolution, and what is handed on after the last step, or after each."""
+        cut, flags = data.get("cut"), (data.get("mask"), data.get("reset"))
+        x, before, kernel = flow["x"], flow["before"], flow["kernel"]
+        shifts, last = window(x, ops.swapaxes(ops.cast(before, x.dtype), 0, 1), *flags)
+        read = shifts if cut is None else truncated(shifts, cut, *flags)
         made = sum(shift * kernel[self.window - 1 - j] for j, shift in enumerate(read))
-        if how.emit == "states":
-            carried = ops.cast(ops.stack(shifts[-2::-1], axis=2), self.state_dtype)
-            carried = handed(carried, state[-1], *flags)
-        else:
-            carried = ops.cast(ops.swapaxes(last, 0, 1), self.state_dtype)[None]
-        return {**a, **_cut(made, {name: a[name].shape[-1] for name in names})}, [carried]
+        if not states:
+            return {"made": made, "carried": ops.cast(ops.swapaxes(last, 0, 1), self.state_dtype)[None]}
+        carried = ops.cast(ops.stack(shifts[-2::-1], axis=2), self.state_dtype)
+        return {"made": made, "carried": handed(carried, before, *flags)}
 
     def _quiet(self, parts, mask):
         """The parts, zero at masked steps: they neither write nor decay."""

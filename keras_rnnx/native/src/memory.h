@@ -17,16 +17,16 @@ class MatrixMemory {
       const int64_t size = step.size();
       Room states((end - first) * size);
       for (int64_t r = first; r < end; r++) step.enter(a.start + r * a.K * a.V, states.at((r - first) * size));
-      const int64_t length = segment(a);
-      for (int64_t begin = 0; begin < a.T; begin += length)
+      in_turns(a, 0, a.T, [&](int64_t t, int64_t turn_end) {
         for (int64_t r = first; r < end; r++) {
           float* s = states.at((r - first) * size);
-          for (int64_t t = begin; t < smaller(a.T, begin + length); t++) {
-            step.read(t, r);
+          for (int64_t now = t; now < turn_end; now++) {
+            step.read(now, r);
             step.advance(s, s);
-            copy(step.y, a.V, a.y + (t * a.R + r) * a.V);
+            copy(step.y, a.V, a.y + (now * a.R + r) * a.V);
           }
         }
+      });
       for (int64_t r = first; r < end; r++) step.leave(states.at((r - first) * size), a.final + r * a.K * a.V);
     });
   }
@@ -44,13 +44,15 @@ class MatrixMemory {
         step.enter(a.dfinal + (first + r) * a.K * a.V, d.at(r * size));
       }
       for (int64_t i = 0; i + 1 < segments; i++)
-        for (int64_t r = 0; r < rows; r++) {
-          float *s = begins.at((i * rows + r) * size), *next = begins.at(((i + 1) * rows + r) * size);
-          for (int64_t t = i * length; t < (i + 1) * length; t++, s = next) {
-            step.read(t, first + r);
-            step.advance(s, next);
+        in_turns(a, i * length, (i + 1) * length, [&](int64_t t, int64_t turn_end) {
+          for (int64_t r = 0; r < rows; r++) {
+            float *begin = begins.at((i * rows + r) * size), *next = begins.at(((i + 1) * rows + r) * size);
+            for (int64_t now = t; now < turn_end; now++) {
+              step.read(now, first + r);
+              step.advance(now == i * length ? begin : next, next);
+            }
           }
-        }
+        });
       for (int64_t i = segments - 1; i >= 0; i--)
         for (int64_t r = 0; r < rows; r++) {
           const float* begin = begins.at((i * rows + r) * size);
@@ -74,11 +76,24 @@ class MatrixMemory {
  private:
   static constexpr int64_t PAGE = 1024;  // numbers in a page of memory
 
-  // Steps that a memory is walked before it is the next one's turn.
+  // Fetches n numbers that will be needed soon: the rows of one memory are far apart, and few for each step.
+  static INLINE void expect(const float* p, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i);
+  }
+
+  // The length of a segment: the root of T makes the least of those that begin one and those within one.
   static int64_t segment(const Memory& a) {
     int64_t n = 8;
     while (n * n < a.T) n++;
     return n;
+  }
+
+  // f(t, end) for a few steps at a time, in which each memory has its turn: rows of one step are read side by side, while
+  // those of one memory in many steps are all far apart.
+  template <class F>
+  static void in_turns(const Memory& a, int64_t begin, int64_t end, const F& f) {
+    const int64_t turn = a.K * a.V > 4096 ? 8 : 4;
+    for (int64_t t = begin; t < end; t += turn) f(t, smaller(end, t + turn));
   }
 
   // f(first, end) for some memories at a time, by all threads: as many as have their keys in one page, which is then read
@@ -116,8 +131,7 @@ class MatrixMemory {
 
     void read(int64_t t, int64_t r) {
       const int64_t at = t * a.R + r, ahead = 4 * a.R + at;
-      for (int64_t i = 0; i < a.K; i += 16) __builtin_prefetch(a.q + ahead * a.K + i), __builtin_prefetch(a.k + ahead * a.K + i);
-      for (int64_t i = 0; i < a.V; i += 16) __builtin_prefetch(a.v + ahead * a.V + i);
+      expect(a.q + ahead * a.K, a.K), expect(a.k + ahead * a.K, a.K), expect(a.v + ahead * a.V, a.V);
       copy(a.q + at * a.K, a.K, q);
       copy(a.k + at * a.K, a.K, k);
       copy(a.v + at * a.V, a.V, v);
@@ -178,7 +192,7 @@ class MatrixMemory {
 
     const Memory& a;
     const int64_t keys, wide;
-    float *v, *w, *missed, *y, *dy, *dv;
+    float *v, *w, *missed, *y, *dy, *dv;  // side by side
     float *q, *k, *decay, *dq, *dk, *da;
     float beta, dbeta;
     bool empty;
