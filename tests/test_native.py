@@ -10,6 +10,7 @@ from keras import ops
 
 import keras_rnnx
 from keras_rnnx.engine.linear import NATIVE, LinearEngine
+from keras_rnnx.layers.sequence import LAYER_ARGUMENTS
 from keras_rnnx.native import library
 
 pytestmark = [
@@ -74,8 +75,35 @@ LINEAR_CASES = {
     "tbptt": ((2, 7, 3, 17), {"memory": ("tbptt", 3)}, ()),
     "remat-learned-resets": ((4, 6, 2, 33), {"memory": ("remat", 2), "learn_initial_state": True}, ("resets",)),
 }
-# Matrix memories: a decay of each key, the delta rule, both; keys and values that fill no vector, or several.
-MEMORIES = {"gla": keras_rnnx.GLA, "delta-net": keras_rnnx.DeltaNet, "gated-delta-net": keras_rnnx.GatedDeltaNet}
+
+
+class Fading(keras_rnnx.MatrixCell):
+    """A memory with one decay for each head; `inputs` gives more than the memory takes."""
+
+    GATES = "q k v f"
+
+    def columns(self):
+        return {"q": self.heads * self.keys, "k": self.heads * self.keys, "v": self.units, "f": self.heads}
+
+    def inputs(self, a):
+        sizes = {"q": self.keys, "k": self.keys, "v": self.values}
+        parts = {name: self.in_heads(a[name], size) for name, size in sizes.items()}
+        return {**parts, "log_decay": ops.log_sigmoid(a["f"]), "unread": a["f"]}, None
+
+
+def fading(units, **options):
+    layer = {name: options.pop(name) for name in LAYER_ARGUMENTS if name in options}
+    return keras_rnnx.RNN(Fading(units, **options), **layer)
+
+
+# Matrix memories: a decay of each head or of each key, the delta rule, both.
+MEMORIES = {
+    "fading": fading,
+    "gla": keras_rnnx.GLA,
+    "delta-net": keras_rnnx.DeltaNet,
+    "gated-delta-net": keras_rnnx.GatedDeltaNet,
+}
+# Keys and values that fill no vector, or several.
 MEMORY_CASES = {
     "one-step": ((2, 1, 3, 6), {"heads": 2, "key_units": 1}, ()),
     "threads-segments": ((3, 90, 4, 80), {"heads": 2, "key_units": 17}, ("resets",)),

@@ -1,4 +1,4 @@
-"""The base of cells whose state is a matrix for each head: many steps at once, chunk by chunk."""
+"""The base of cells whose state is a matrix for each head: many steps at once, or each by a kernel."""
 
 import dataclasses
 
@@ -225,10 +225,10 @@ class MatrixCell(ProjectingCell):
         return self._aligned(Result(outputs[-1], final, outputs, every), state, how)
 
     def _walk(self, parts, state, flags, how, steps):
-        """What was read, (T, B, heads, V), every state after each chunk if they are asked for, and the final ones."""
+        """What was read, (T, B, heads, V), the states after each chunk if asked for, else none, and the final ones."""
         path = self.path(how, steps)
         if path.name == "native":
-            y, final = self.stepwise.run(parts, *state, flags)
+            y, final = self.stepwise.run(self.MEMORY, parts, *state, flags)
             return y, [], [final]
         size, length = path.form[1], ops.shape(parts["q"])[0]
         parts = self.in_chunk({name: memory.in_chunks(a, size) for name, a in parts.items()})

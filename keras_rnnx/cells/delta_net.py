@@ -18,7 +18,7 @@ def unit(a):
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class DeltaNetCell(MatrixCell):
-    r"""One step of DeltaNet, which writes under a key what differs from what it holds; computed chunk by chunk.
+    r"""One step of DeltaNet, which writes under a key what differs from what it holds.
 
     With \(\bar x_t = \mathrm{conv}(x_t W)\), for each head, with keys of size K and values of size V = H / heads,
     $$ q_t = \frac{\mathrm{SiLU}(\bar x_t^q)}{\|\mathrm{SiLU}(\bar x_t^q)\|}, \qquad
@@ -53,8 +53,8 @@ class DeltaNetCell(MatrixCell):
     Weights: kernel (D, 2 heads K + H + heads: q k v beta), bias of as many, if any; head by head within each;
         conv_kernel (W, 2 heads K + H: q k v), the row of the oldest step first, uniform within 1 / sqrt(W) at first, if
         W > 1; norm_gain (V,); output_kernel (H, H), W_O.
-    Cost per step: 2 B D times the columns of the kernel and 2 B H H beside the recurrence, in chunks of L steps about
-        2 B heads (2 L K + 2 L V + 3 K V) flops in it.
+    Cost per step: 2 B D times the columns of the kernel and 2 B H H beside the recurrence; in it about 7 B heads K V
+        flops step by step, 2 B heads (2 L K + 2 L V + 3 K V) in chunks of L steps.
     Raises:
         ValueError: if an argument is out of range, or with `learn_initial_state`.
     Reference: I. Schlag, K. Irie and J. Schmidhuber, Linear transformers are secretly fast weight programmers, ICML

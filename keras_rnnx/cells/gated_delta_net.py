@@ -11,7 +11,7 @@ from keras_rnnx.layers.rnn import CellLayer
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class GatedDeltaNetCell(DeltaNetCell):
-    r"""One step of Gated DeltaNet: the delta rule on a memory that also decays, computed chunk by chunk.
+    r"""One step of Gated DeltaNet: the delta rule on a memory that also decays.
 
     q, k, v and beta are those of DeltaNet. With \(\bar x_t = \mathrm{conv}(x_t W)\), for each head,
     $$ q_t = \frac{\mathrm{SiLU}(\bar x_t^q)}{\|\mathrm{SiLU}(\bar x_t^q)\|}, \qquad
@@ -46,8 +46,8 @@ class GatedDeltaNetCell(DeltaNetCell):
     Weights: kernel (D, 2 heads K + 2 H + 2 heads: q k v beta a g); bias of as many without a, if any; head by head
         within each; conv_kernel (W, 2 heads K + H: q k v), the row of the oldest step first, if W > 1; A_log (heads,),
         A; dt_bias (heads,), b_dt; norm_gain (V,); output_kernel (H, H), W_O.
-    Cost per step: 2 B D times the columns of the kernel and 2 B H H beside the recurrence, in chunks of L steps about
-        2 B heads (2 L K + 2 L V + 3 K V) flops in it.
+    Cost per step: 2 B D times the columns of the kernel and 2 B H H beside the recurrence; in it about 7 B heads K V
+        flops step by step, 2 B heads (2 L K + 2 L V + 3 K V) in chunks of L steps.
     Raises:
         ValueError: if an argument is out of range, or with `learn_initial_state`.
     Reference: S. Yang, J. Kautz and A. Hatamizadeh, Gated delta networks: improving Mamba2 with delta rule, ICLR 2025,

@@ -11,7 +11,7 @@ from keras_rnnx.layers.rnn import CellLayer
 
 @keras.saving.register_keras_serializable(package="keras_rnnx")
 class GLACell(MatrixCell):
-    r"""One step of gated linear attention: a matrix memory whose rows decay by gates, computed chunk by chunk.
+    r"""One step of gated linear attention: a matrix memory whose rows decay by gates.
 
     For each head, with keys of size K and values of size V = H / heads,
     $$ q_t = x_t W_q, \qquad k_t = x_t W_k, \qquad v_t = x_t W_v \tag{1} $$
@@ -43,8 +43,8 @@ class GLACell(MatrixCell):
     Weights: kernel (D, 2 heads K + 2 H + R: q k v r a), W_q W_k W_v W_r W_alpha^1, within q, k, v and r head by head;
         bias (H,), b_r; alpha_kernel (R, heads K), W_alpha^2; alpha_bias (heads K,), b_alpha; norm_gain and norm_bias
         (V,); output_kernel (H, H), W_O.
-    Cost per step: 2 B D times the columns of the kernel, 2 B R heads K and 2 B H H beside the recurrence, in chunks of
-        L steps about 2 B heads (2 L K + L V + 2 K V) flops in it.
+    Cost per step: 2 B D times the columns of the kernel, 2 B R heads K and 2 B H H beside the recurrence; in it about
+        5 B heads K V flops step by step, 2 B heads (2 L K + L V + 2 K V) in chunks of L steps.
     Raises:
         ValueError: if an argument is out of range, or with `learn_initial_state`.
     Reference: S. Yang, B. Wang, Y. Shen, R. Panda and Y. Kim, Gated linear attention transformers with

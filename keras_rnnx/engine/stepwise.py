@@ -11,7 +11,9 @@ from keras_rnnx.engine.backends import backend
 from keras_rnnx.engine.twice import differentiable
 from keras_rnnx.native import memory as native
 
-WALKED = (memory.ScalarDecay, memory.VectorDecay, memory.DeltaRule)  # the memories that it knows, themselves alone
+# The memories that it knows, themselves alone, and what it takes of their parts.
+WALKED = dict.fromkeys((memory.ScalarDecay, memory.VectorDecay), ("q", "k", "v", "log_decay"))
+WALKED[memory.DeltaRule] = ("q", "k", "v", "log_decay", "beta")
 
 
 class StepwiseMemory:
@@ -22,12 +24,13 @@ class StepwiseMemory:
         primal = backend.Region(lambda flow, data: native.forward(flow, data)[0])
         self._walk = backend.custom_vjp(primal, *differentiable(forward, backward, (_loop, _loop_back)), save=True)
 
-    def run(self, parts, state, flags):
+    def run(self, kind, parts, state, flags):
         """What is read at each step, and the last memory.
 
         Args:
-            parts: dict of `q`, `k` (T, B, heads, K), `v` (T, B, heads, V), `log_decay` (T, B, heads) or one for each
-                key, and by the delta rule `beta` (T, B, heads); but for `v` zero at masked steps.
+            kind: one of `WALKED`.
+            parts: dict, among other things of `q`, `k` (T, B, heads, K), `v` (T, B, heads, V), `log_decay` (T, B, heads) or
+                one for each key, and by the delta rule `beta` (T, B, heads); but for `v` zero at masked steps.
             state: the memory (B, heads, K, V) before the first step.
             flags: dict, perhaps with `reset` (T, B) and `cut` (T,), bool.
 
@@ -35,7 +38,7 @@ class StepwiseMemory:
             (T, B, heads, V) and (B, heads, K, V).
         """
         flags = {name: flags[name] for name in ("reset", "cut") if name in flags}
-        slots, length = backend.bucket({**parts, **flags})
+        slots, length = backend.bucket({**{name: parts[name] for name in WALKED[kind]}, **flags})
         data = {name: slots.pop(name) for name in flags}
         made = self._walk({**slots, "state": state}, data)
         return made["y"] if length is None else made["y"][:length], made["final"]
