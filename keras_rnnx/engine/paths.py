@@ -159,17 +159,15 @@ def choose_linear(steps, unroll, clipped, dtype, training):
     return _parallel(("chunked", CHUNK, 1), f"chunks of {CHUNK} steps side by side{why}")
 
 
-def choose_chunks(steps, unroll, at_each_step, whole, walked, dtype, training):
-    """The path of a layer with a matrix memory.
+def choose_chunks(steps, unroll, at_each_step, whole=None, walked=False, dtype=None, training=False):
+    """The path of a layer with a matrix memory, or another that is read in chunks.
 
     Args:
         steps: int, the number of steps, or None where it is unknown.
         unroll: whether the loop over the chunks is to be written out.
         at_each_step: what is asked for at each step and rules out larger chunks: a list of strings.
         whole: the number of steps that whole chunks must make up, or None.
-        walked: whether the memory is one that a kernel walks.
-        dtype: that of the state.
-        training: whether a gradient may be wanted.
+        walked: whether a kernel walks it, with a state of this `dtype`, and with a gradient when `training`.
     """
     size = MEMORY_CHUNK if steps is None else min(steps, MEMORY_CHUNK)
     if whole is not None:

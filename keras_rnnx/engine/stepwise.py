@@ -4,6 +4,8 @@ A loop of a compiler over single steps is slow, as it reads and writes the memor
 in the nearest cache, does no more than the equations, and stores nothing for the way back.
 """
 
+import functools
+
 from keras import ops
 
 from keras_rnnx.engine import masks, memory
@@ -19,18 +21,20 @@ WALKED[memory.DeltaRule] = ("q", "k", "v", "log_decay", "beta")
 class StepwiseMemory:
     """Walks memories, and differentiates the walk."""
 
-    def __init__(self):
+    @functools.cached_property
+    def _walk(self):
         forward, backward = (backend.Region(way) for way in (native.forward, native.backward))
         primal = backend.Region(lambda flow, data: native.forward(flow, data)[0])
-        self._walk = backend.custom_vjp(primal, *differentiable(forward, backward, (_loop, _loop_back)), save=True)
+        return backend.custom_vjp(primal, *differentiable(forward, backward, (_loop, _loop_back)), save=True)
 
     def run(self, kind, parts, state, flags):
         """What is read at each step, and the last memory.
 
         Args:
             kind: one of `WALKED`.
-            parts: dict, among other things of `q`, `k` (T, B, heads, K), `v` (T, B, heads, V), `log_decay` (T, B, heads) or
-                one for each key, and by the delta rule `beta` (T, B, heads); but for `v` zero at masked steps.
+            parts: dict, among other things of `q`, `k` (T, B, heads, K), `v` (T, B, heads, V), `log_decay` (T, B,
+                heads) or one for each key, and by the delta rule `beta` (T, B, heads). At masked steps all but `v` are
+                zero.
             state: the memory (B, heads, K, V) before the first step.
             flags: dict, perhaps with `reset` (T, B) and `cut` (T,), bool.
 
