@@ -215,18 +215,24 @@ class MatrixCell(ProjectingCell):
         if how.reverse:
             x, flags = keras.tree.map_structure(lambda a: ops.flip(a, 0), (x, flags))
         state = [ops.cast(s, self.state_dtype) for s in state]
-        a, carried = self._convolve(self.named(x), state, flags, how, steps)
+        path = self.path(how, steps)
+        a, carried = self._convolve(self.named(x), state, flags, how, self._is_long(path, steps, paths.MEMORY_CHUNK))
         parts, beside = self.inputs({name: ops.cast(part, self.state_dtype) for name, part in a.items()})
-        y, every, final = self._walk(self._quiet(parts, flags.get("mask")), state[: self._carried()], flags, how, steps)
+        parts, memories = self._quiet(parts, flags.get("mask")), state[: self._carried()]
+        y, every, final = self._walk(parts, memories, flags, how, path, steps)
         y = ops.reshape(y, (*ops.shape(x)[:2], self.units))
         outputs = masks.last_read(self.readout(y, beside), flags.get("mask"), flags.get("reset"))
         every = [*every, *carried] if how.emit == "states" else None
         final = [*final, *(a[-1] for a in carried)]
         return self._aligned(Result(outputs[-1], final, outputs, every), state, how)
 
-    def _walk(self, parts, state, flags, how, steps):
+    @staticmethod
+    def _is_long(path, steps, size):
+        """Whether what surrounds the loop gains from being compiled, over so many steps in chunks of a size."""
+        return path.compiled and steps is not None and steps > paths.FEW_CHUNKS * size
+
+    def _walk(self, parts, state, flags, how, path, steps):
         """What was read, (T, B, heads, V), the states after each chunk if asked for, else none, and the final ones."""
-        path = self.path(how, steps)
         if path.name == "native":
             y, final = self.stepwise.run(self.MEMORY, parts, *state, flags)
             return y, [], [final]
@@ -237,8 +243,8 @@ class MatrixCell(ProjectingCell):
             resets = memory.in_chunks(ops.cast(flags["reset"], "int32")[:, :, None], size)[:, :, 0]
             documents = ops.cumsum(resets, axis=-1)
         flow, documents = {"parts": parts}, {"documents": documents}
-        many = path.compiled and steps is not None and steps > paths.FEW_CHUNKS * size
-        write, read = (self._section(f, size) if many else f for f in (self._write, self._read_out))
+        many, sections = self._is_long(path, steps, size), (self._write, self._read_out)
+        write, read = (self._section(f, size) if many else f for f in sections)
         written, shown = write(flow, documents), self.MEMORY.shown(*state, size=size)
         flow = {"x": written, "state": [*shown, *state], "weights": {}, "vectors": {}, "reset_state": []}
         slots = {"cut": memory.padded(flags["cut"], size)[::size]} if "cut" in flags else {}
@@ -257,7 +263,7 @@ class MatrixCell(ProjectingCell):
         names = self.GATES if self.BIASED is None else self.BIASED
         return {name: self.columns()[name] for name in names.split()}
 
-    def _convolve(self, a, state, flags, how, steps):
+    def _convolve(self, a, state, flags, how, compiled):
         """The columns after the convolution, and what each step hands on, (T, B, W - 1, C), in a list; if any."""
         if self.window == 1:
             return a, []
@@ -266,9 +272,7 @@ class MatrixCell(ProjectingCell):
         flow = {"x": x, "before": state[-1], "kernel": self._cast(self.conv_kernel)}
         data = {name: flag for name, flag in flags.items() if name in ("mask", "reset", "cut")}
         convolved = self._all_convolved if how.emit == "states" else self._convolved_rows
-        if self.path(how, steps).compiled and steps is not None and steps > paths.FEW_CHUNKS * paths.MEMORY_CHUNK:
-            convolved = self._section(convolved)
-        made = convolved(flow, data)
+        made = (self._section(convolved) if compiled else convolved)(flow, data)
         return {**a, **_cut(made["made"], {name: a[name].shape[-1] for name in names})}, [made["carried"]]
 
     def _all_convolved(self, flow, data):

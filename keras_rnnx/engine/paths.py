@@ -144,14 +144,9 @@ def choose_linear(steps, unroll, clipped, dtype, training):
         return Path("unrolled", "unroll=True writes the loop out", ("unrolled",))
     if clipped:
         return _parallel(("loop",), "recurrent_clip acts at each step")
-    own, why = kernels(), ""
-    if own is native:
-        found = native.excludes(dtype, training)
-        if not found:
-            return Path("native", f"{own.OWNER}'s own kernel walks a linear recurrence", ("native",))
-        why = f"; {own.OWNER}'s own kernel does not have {', '.join(found)}"
-    elif backend.compiles() and not _PLAIN:
-        why = f"; no native kernel, as {library.problem()}"
+    path, why = _walked("a linear recurrence", dtype, training)
+    if path is not None:
+        return path
     if steps is not None and steps < 2 * CHUNK:
         return _parallel(("loop",), f"fewer than {2 * CHUNK} steps{why}")
     if backend.compiles() and not _PLAIN and backend.device() in LOOPED:
@@ -178,13 +173,19 @@ def choose_chunks(steps, unroll, at_each_step, whole=None, walked=False, dtype=N
         return Path("unrolled", "unroll=True writes the loop out", ("unrolled", size))
     if size == 1 and at_each_step:
         return _parallel(("loop", 1), f"{', '.join(at_each_step)} acts at each step")
-    own, why = kernels(), ""
-    if walked and own is native:
+    path, why = _walked("a matrix memory", dtype, training) if walked else (None, "")
+    return path or _parallel(("chunked", size), f"chunks of {size} steps, one after the other{why}")
+
+
+def _walked(what, dtype, training):
+    """The path of a native kernel that walks it and "", or None and why there is none, to follow another reason."""
+    own = kernels()
+    if own is native:
         found = native.excludes(dtype, training)
         if not found:
-            return Path("native", f"{own.OWNER}'s own kernel walks a matrix memory", ("native",))
-        why = f"; {own.OWNER}'s own kernel does not have {', '.join(found)}"
-    return _parallel(("chunked", size), f"chunks of {size} steps, one after the other{why}")
+            return Path("native", f"{own.OWNER}'s own kernel walks {what}", ("native",)), ""
+        return None, f"; {own.OWNER}'s own kernel does not have {', '.join(found)}"
+    return None, f"; no native kernel, as {library.problem()}" if backend.compiles() and not _PLAIN else ""
 
 
 def _parallel(form, why):

@@ -203,7 +203,7 @@ class MatrixMemory {
 
   // The way back of one step: what its rows get, and the cotangent d of the memory after it becomes that of the one before.
   static void give(const MemoryBackward& a, int64_t t, int64_t r, const float* old, const float* s, float* d, Step* step) {
-    const int64_t at = t * a.R + r, wide = step->wide;
+    const int64_t at = t * a.R + r;
     old = step->found(old);
     copy(a.dy + at * a.V, a.V, step->dy);
     retreat_columns(d, step);
@@ -219,7 +219,7 @@ class MatrixMemory {
       for (int64_t i = 0; i < a.K; i++) sum += step->da[i];
       a.da[at] = sum;
     }
-    if (step->empty || (a.cut && a.cut[t])) clear(d, step->keys * wide);
+    if (step->empty || (a.cut && a.cut[t])) clear(d, step->size());
   }
 
   // d += q dy^T; dw = d^T k, and what it is to v and beta.

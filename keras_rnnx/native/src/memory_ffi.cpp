@@ -1,5 +1,4 @@
-// The calls from XLA of a matrix memory. The first argument is q (T, B, heads, K), and
-// V is an attribute.
+// The calls from XLA of a matrix memory. The first argument is q (T, B, heads, K), and V is an attribute.
 #include "host.h"
 
 namespace {
